@@ -1,1 +1,16 @@
-//! Wire contract.
+//! The wire contract: what a browser or a client library must understand.
+//!
+//! Everything here is serde types, limits and their parsing; no async, no HTTP library, no
+//! consensus library, and it builds for wasm. Compatibility: fields may be added, never renamed or
+//! given another meaning; readers ignore fields they do not know.
+
+pub mod cluster;
+pub mod error;
+pub mod kv;
+pub mod limits;
+pub mod read_level;
+
+pub use cluster::{ClusterStatus, MemberAddress, MemberStatus, NodeStatus, Role};
+pub use error::{Applied, ErrorCode, Problem};
+pub use kv::{Envelope, WriteResult};
+pub use read_level::ReadLevel;

@@ -1,0 +1,138 @@
+//! What a node says of itself and of its cluster. Durations and times are milliseconds.
+
+use serde::{Deserialize, Serialize};
+
+/// A node's part in its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Leader,
+    Follower,
+    Candidate,
+    Learner,
+    /// No longer a member of the cluster.
+    Removed,
+}
+
+impl Role {
+    /// Returns the word used on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Leader => "leader",
+            Self::Follower => "follower",
+            Self::Candidate => "candidate",
+            Self::Learner => "learner",
+            Self::Removed => "removed",
+        }
+    }
+}
+
+/// A member as the membership has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberAddress {
+    /// Node name.
+    pub node: String,
+    /// Raft id: one per data directory, never reused.
+    pub id: u64,
+    /// Address of the client API, `host:port`.
+    pub http: String,
+    /// Address of the peer protocol, `host:port`.
+    pub raft: String,
+    /// False for a learner.
+    pub voter: bool,
+}
+
+/// The leader's view of one follower.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowerProgress {
+    pub node: String,
+    /// Last log index known to be on the follower's disk.
+    pub match_index: u64,
+    /// Time since the follower's last answer; null when it never answered this leader.
+    pub last_ack_ms: Option<u64>,
+}
+
+/// A digest of the replicated state at one revision. Nodes at the same revision have the same one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateHash {
+    pub revision: u64,
+    /// 16 hexadecimal digits.
+    pub hash: String,
+}
+
+/// `GET /api/status`: this node's own view, answered without asking anyone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    pub node: String,
+    pub id: u64,
+    pub cluster_id: String,
+    pub env: String,
+    pub role: Role,
+    pub term: u64,
+    /// Name of the leader this node knows.
+    pub leader: Option<String>,
+    pub last_log_index: u64,
+    pub commit_index: u64,
+    pub applied_index: u64,
+    pub snapshot_index: u64,
+    /// Revision of the applied state.
+    pub revision: u64,
+    /// First revision of the kept history; null while no history is kept.
+    pub oldest_revision: Option<u64>,
+    /// First revision of the kept request outcomes; null while none are kept.
+    pub oldest_outcome: Option<u64>,
+    pub state_hash: StateHash,
+    /// On a leader: time since the start of the last round that a quorum answered.
+    pub quorum_ack_age_ms: Option<u64>,
+    /// On a follower: time since the leader was heard.
+    pub leader_contact_age_ms: Option<u64>,
+    /// On a leader only; else empty.
+    pub followers: Vec<FollowerProgress>,
+    pub members: Vec<MemberAddress>,
+    pub watchers: u64,
+    pub locks: u64,
+    pub keys: u64,
+    /// Bytes of all keys and values.
+    pub bytes: u64,
+    pub uptime_ms: u64,
+    pub version: String,
+    /// Build of the dashboard that this node serves; `none` without one.
+    pub ui_build: String,
+    /// This node's wall clock, milliseconds since 1970.
+    pub now_ms: u64,
+}
+
+/// How many voters the cluster can still lose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuorumStatus {
+    pub voters: u64,
+    /// Voters that answered this node.
+    pub healthy: u64,
+    /// Healthy voters that may fail before the quorum is lost.
+    pub can_lose: u64,
+}
+
+/// One member, asked by the answering node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    #[serde(flatten)]
+    pub address: MemberAddress,
+    /// Null when the member did not answer.
+    pub role: Option<Role>,
+    pub reachable: bool,
+    pub status: Option<NodeStatus>,
+    /// Why there is no status.
+    pub error: Option<String>,
+    /// Time since this node last heard the member; null when it never did.
+    pub last_heard_ms: Option<u64>,
+}
+
+/// `GET /api/cluster`: every member, as the answering node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterStatus {
+    pub leader: Option<String>,
+    pub term: u64,
+    pub quorum: QuorumStatus,
+    pub members: Vec<MemberStatus>,
+}

@@ -1,0 +1,30 @@
+//! Every public limit, in one place. Bytes unless the name says otherwise.
+
+/// Longest key.
+pub const KEY_BYTES: usize = 1_024;
+/// Largest value of one key.
+pub const VALUE_BYTES: usize = 1 << 20;
+/// Largest request body.
+pub const BODY_BYTES: usize = 8 << 20;
+/// Keys in one `POST /key` body, operations in one transaction.
+pub const OPS_PER_REQUEST: usize = 128;
+/// Keys that one recursive delete removes.
+pub const RECURSIVE_DELETE_KEYS: usize = 10_000;
+/// Entries of one listing page.
+pub const PAGE_ENTRIES: usize = 1_000;
+/// Entries of a listing page when the client names no `limit`.
+pub const PAGE_ENTRIES_DEFAULT: usize = 100;
+/// Highest count shown for a folder of a listing.
+pub const FOLDER_COUNT: u64 = 10_000;
+/// Longest client label (`Conclave-Client`).
+pub const CLIENT_LABEL_BYTES: usize = 64;
+/// Longest request id (`Idempotency-Key`).
+pub const REQUEST_ID_BYTES: usize = 64;
+/// Longest content type that is stored with a value.
+pub const CONTENT_TYPE_BYTES: usize = 255;
+/// Longest node name (`-id`).
+pub const NODE_NAME_BYTES: usize = 128;
+/// Longest wait that a read may ask for (`?wait=`), milliseconds.
+pub const READ_WAIT_MS: u64 = 30_000;
+/// Voters in a cluster; further members stay learners.
+pub const VOTERS: usize = 7;
