@@ -1,1 +1,20 @@
-//! Conclave node.
+//! One Conclave node.
+//!
+//! ```text
+//! client ─ HTTP ─► http/                listener, limits, extractors, request id
+//!                   └► http/dialects/x  wire shape ⇄ domain request; translates, never decides
+//!                          ▼
+//!                  node/                validate · read level · local or forward
+//!                   ├ read  ──────────► wait until the level's promise holds ──► frozen state
+//!                   ├ write ─► Command ─► raft ─┐ replicated, durable on a quorum
+//!                   └ forward ─► network/ ─► the leader's node/
+//!                          ▼
+//!                  storage/state_machine        apply a batch, publish the view, answer
+//!                          │ calls
+//!                          ▼
+//!                  state/                       PURE: apply(index, &Command) -> Outcome
+//! ```
+//!
+//! `ARCHITECTURE.md` beside `Cargo.toml` has the code map and the numbered invariants.
+
+pub mod state;
