@@ -17,4 +17,6 @@
 //!
 //! `ARCHITECTURE.md` beside `Cargo.toml` has the code map and the numbered invariants.
 
+pub mod raft;
 pub mod state;
+pub mod storage;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use conclave_shared::ReadLevel;
 use serde::{Deserialize, Serialize};
 
-use crate::state::{Op, RequestId, State};
+use crate::state::{Op, RequestId};
 
 /// How fresh a read must be, and how long it may wait for that.
 #[derive(Debug, Clone)]
@@ -95,16 +95,6 @@ pub struct Timing {
     pub commit: Option<Duration>,
     /// The whole trip to another node and back.
     pub forward: Option<Duration>,
-}
-
-/// One revision of the state, frozen, with the log index it was taken at.
-#[derive(Debug, Clone, Default)]
-pub struct View {
-    pub state: State,
-    /// Last applied log index; at least `state.revision()`.
-    pub applied_index: u64,
-    /// Term of the entry at `applied_index`.
-    pub applied_term: u64,
 }
 
 /// A node that wants to be, or is to be made, a member.

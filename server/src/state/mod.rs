@@ -7,7 +7,9 @@
 mod command;
 mod keyspace;
 mod outcome;
+mod view;
 
 pub use command::{Command, Condition, ContentType, Key, Op, Put, RequestId};
 pub use keyspace::{Record, State};
 pub use outcome::{Outcome, Rejection};
+pub use view::View;

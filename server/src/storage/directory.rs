@@ -1,0 +1,251 @@
+//! The data directory: whose it is, which format it has, and that only one process uses it.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::raft::{ClusterId, NodeId};
+
+/// Format of the directory's layout. A higher one is refused.
+const FORMAT: u32 = 1;
+const IDENTITY_FILE: &str = "node.json";
+const LOCK_FILE: &str = "LOCK";
+const OWN_ENTRIES: [&str; 5] = [IDENTITY_FILE, "node.json.tmp", LOCK_FILE, "raft", "snapshots"];
+
+/// How a node came to its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Formation {
+    /// It made the cluster and is its first member.
+    Formed,
+    /// A leader added it.
+    Joined,
+}
+
+/// Who this data directory is. Losing the directory is losing the identity (invariant 10).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub cluster: ClusterId,
+    pub id: NodeId,
+    pub name: String,
+    pub formation: Formation,
+}
+
+/// The identity file as it is on disk.
+#[derive(Debug, Serialize, Deserialize)]
+struct IdentityFile {
+    format: u32,
+    cluster_id: String,
+    node_id: NodeId,
+    name: String,
+    formation: Formation,
+}
+
+/// Why a directory cannot be used. Each text names the directory.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    #[error("cannot use data directory `{}`: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("data directory `{}` is in use by another process", .0.display())]
+    Locked(PathBuf),
+    #[error(
+        "`{}` is not a Conclave data directory: it holds `{entry}`; name an empty or a new one",
+        path.display()
+    )]
+    Foreign { path: PathBuf, entry: String },
+    #[error(
+        "data directory `{}` holds a log but no {IDENTITY_FILE}: its identity is lost, so it \
+         must not be used; start with an empty directory to join as a new member",
+        .0.display()
+    )]
+    IdentityLost(PathBuf),
+    #[error("{IDENTITY_FILE} in `{}` is damaged: {reason}", path.display())]
+    IdentityDamaged { path: PathBuf, reason: String },
+    #[error(
+        "data directory `{}` has format {found}; this version reads up to {FORMAT}",
+        path.display()
+    )]
+    NewerFormat { path: PathBuf, found: u32 },
+    #[error(
+        "data directory `{}` belongs to node `{found}`, not `{asked}`; \
+         start it with -id {found} or name another directory",
+        path.display()
+    )]
+    OtherName { path: PathBuf, found: String, asked: String },
+}
+
+/// A directory that this process holds the lock of.
+#[derive(Debug)]
+pub struct DataDirectory {
+    path: PathBuf,
+    /// Unlocked by the kernel when the file is closed, also after a SIGKILL.
+    _lock: File,
+}
+
+impl DataDirectory {
+    /// Creates the directory where it is missing, and locks it.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be created, is no directory, holds files of somebody else, or is locked.
+    pub fn open(path: &Path) -> Result<Self, DirectoryError> {
+        let io_error = |source| DirectoryError::Io { path: path.to_owned(), source };
+        fs::create_dir_all(path).map_err(io_error)?;
+        for entry in fs::read_dir(path).map_err(io_error)? {
+            let name = entry.map_err(io_error)?.file_name();
+            if !OWN_ENTRIES.iter().any(|own| name == *own) {
+                let entry = name.to_string_lossy().into_owned();
+                return Err(DirectoryError::Foreign { path: path.to_owned(), entry });
+            }
+        }
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join(LOCK_FILE))
+            .map_err(io_error)?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            rustix::io::Errno::WOULDBLOCK => DirectoryError::Locked(path.to_owned()),
+            other => io_error(other.into()),
+        })?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Returns where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads who the directory belongs to; `None` when it is empty.
+    ///
+    /// # Errors
+    ///
+    /// The identity is lost, damaged, of a newer format or has another name than `name`.
+    pub fn identity(&self, name: Option<&str>) -> Result<Option<Identity>, DirectoryError> {
+        let path = self.path.clone();
+        let text = match fs::read_to_string(path.join(IDENTITY_FILE)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return match path.join("raft").exists() {
+                    true => Err(DirectoryError::IdentityLost(path)),
+                    false => Ok(None),
+                };
+            }
+            Err(source) => return Err(DirectoryError::Io { path, source }),
+        };
+        let damaged = |reason| DirectoryError::IdentityDamaged { path: path.clone(), reason };
+        let file: IdentityFile =
+            serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        if file.format > FORMAT {
+            return Err(DirectoryError::NewerFormat { path, found: file.format });
+        }
+        if let Some(asked) = name.filter(|asked| *asked != file.name) {
+            let asked = asked.to_owned();
+            return Err(DirectoryError::OtherName { path, found: file.name, asked });
+        }
+        Ok(Some(Identity {
+            cluster: file.cluster_id.parse().map_err(damaged)?,
+            id: file.node_id,
+            name: file.name,
+            formation: file.formation,
+        }))
+    }
+
+    /// Writes the identity durably, before Raft starts for the first time.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails; then the node must not start.
+    pub fn write_identity(&self, identity: &Identity) -> io::Result<()> {
+        let file = IdentityFile {
+            format: FORMAT,
+            cluster_id: identity.cluster.to_string(),
+            node_id: identity.id,
+            name: identity.name.clone(),
+            formation: identity.formation,
+        };
+        let temporary = self.path.join("node.json.tmp");
+        let mut out = File::create(&temporary)?;
+        out.write_all(&serde_json::to_vec_pretty(&file).map_err(io::Error::other)?)?;
+        out.sync_all()?;
+        fs::rename(&temporary, self.path.join(IDENTITY_FILE))?;
+        File::open(&self.path)?.sync_all()
+    }
+
+    /// Forgets an identity that was never used: a join that was cut off before the first entry.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails.
+    pub fn forget_unused_identity(&self) -> io::Result<()> {
+        fs::remove_dir_all(self.path.join("raft"))?;
+        fs::remove_file(self.path.join(IDENTITY_FILE))?;
+        File::open(&self.path)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            cluster: ClusterId([7; 16]),
+            id: 12,
+            name: "node0".to_owned(),
+            formation: Formation::Formed,
+        }
+    }
+
+    #[test]
+    fn an_identity_reads_back_and_another_name_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDirectory::open(directory.path()).unwrap();
+        assert_eq!(data.identity(Some("node0")).unwrap(), None);
+        data.write_identity(&identity()).unwrap();
+        assert_eq!(data.identity(None).unwrap(), Some(identity()));
+        let error = data.identity(Some("node1")).unwrap_err();
+        assert!(matches!(error, DirectoryError::OtherName { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_second_opener_is_refused_until_the_first_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = DataDirectory::open(directory.path()).unwrap();
+        let error = DataDirectory::open(directory.path()).unwrap_err();
+        assert!(matches!(error, DirectoryError::Locked(_)), "{error}");
+        drop(first);
+        DataDirectory::open(directory.path()).unwrap();
+    }
+
+    #[test]
+    fn foreign_files_lost_and_damaged_identities_are_refused() {
+        let foreign = tempfile::tempdir().unwrap();
+        fs::write(foreign.path().join("thesis.doc"), "x").unwrap();
+        let error = DataDirectory::open(foreign.path()).unwrap_err();
+        assert!(error.to_string().contains("thesis.doc"), "{error}");
+
+        let lost = tempfile::tempdir().unwrap();
+        fs::create_dir(lost.path().join("raft")).unwrap();
+        let error = DataDirectory::open(lost.path()).unwrap().identity(None).unwrap_err();
+        assert!(matches!(error, DirectoryError::IdentityLost(_)), "{error}");
+
+        let damaged = tempfile::tempdir().unwrap();
+        fs::write(damaged.path().join(IDENTITY_FILE), "{").unwrap();
+        let error = DataDirectory::open(damaged.path()).unwrap().identity(None).unwrap_err();
+        assert!(matches!(error, DirectoryError::IdentityDamaged { .. }), "{error}");
+
+        let newer = tempfile::tempdir().unwrap();
+        let data = DataDirectory::open(newer.path()).unwrap();
+        data.write_identity(&identity()).unwrap();
+        let path = newer.path().join(IDENTITY_FILE);
+        let text = fs::read_to_string(&path).unwrap().replace("\"format\": 1", "\"format\": 2");
+        fs::write(&path, text).unwrap();
+        let error = data.identity(None).unwrap_err();
+        assert!(matches!(error, DirectoryError::NewerFormat { found: 2, .. }), "{error}");
+    }
+}

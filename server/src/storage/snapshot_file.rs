@@ -1,0 +1,169 @@
+//! The snapshot format: `[length u32][crc32 u32][record]` repeated, the header first.
+//!
+//! A file counts only when every record's checksum holds, the header's number of keys is there,
+//! nothing follows them, and the rebuilt state has the header's hash. A file that was cut off or
+//! damaged is therefore never loaded, wherever the damage is.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::codec;
+use crate::raft::SnapshotMeta;
+use crate::state::{Key, Record, State};
+
+/// Longest record; a request is at most 8 MiB. A longer length is damage.
+const RECORD_BYTES: u32 = 16 << 20;
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// A complete snapshot that is open. It stays readable after a newer one replaced it.
+#[derive(Debug, Clone)]
+pub struct SnapshotFile {
+    /// Where it is; `None` for one in memory.
+    pub(super) path: Option<PathBuf>,
+    pub(super) file: Arc<File>,
+    pub bytes: u64,
+}
+
+impl SnapshotFile {
+    /// Reads up to `buffer.len()` bytes at a position; 0 means the end.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails.
+    pub fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, position)
+    }
+
+    /// Checks all checksums and returns the snapshot's place in the log. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// The snapshot is damaged or was cut off, or the disk fails.
+    pub fn verify(&self) -> io::Result<SnapshotMeta> {
+        verify(&self.file)
+    }
+}
+
+/// Reads a shared file from its beginning without moving anybody else's position.
+struct FromStart<'a> {
+    file: &'a File,
+    position: u64,
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.position)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    meta: SnapshotMeta,
+    revision: u64,
+    log_time_ms: u64,
+    wall_time_ms: u64,
+    keys: u64,
+    hash: u64,
+}
+
+fn put<T: Serialize>(out: &mut impl Write, value: &T) -> io::Result<()> {
+    let record = codec::encode(value)?;
+    let length = u32::try_from(record.len()).map_err(io::Error::other)?;
+    out.write_all(&length.to_be_bytes())?;
+    out.write_all(&crc32fast::hash(&record).to_be_bytes())?;
+    out.write_all(&record)
+}
+
+fn take<T: DeserializeOwned>(input: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<T> {
+    take_record(input, buffer)?;
+    codec::decode(buffer)
+}
+
+/// Reads one record into `buffer` and checks its checksum.
+fn take_record(input: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<()> {
+    let (mut length, mut checksum) = ([0; 4], [0; 4]);
+    input.read_exact(&mut length)?;
+    input.read_exact(&mut checksum)?;
+    let length = u32::from_be_bytes(length);
+    if length > RECORD_BYTES {
+        return Err(codec::invalid(format!("record of {length} bytes")));
+    }
+    buffer.clear();
+    input.take(u64::from(length)).read_to_end(buffer)?;
+    if buffer.len() as u64 != u64::from(length) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    if crc32fast::hash(buffer).to_be_bytes() != checksum {
+        return Err(codec::invalid("a record's checksum does not match".to_owned()));
+    }
+    Ok(())
+}
+
+/// Writes a state with its place in the log, and syncs the file.
+pub(super) fn write(file: &File, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
+    let header = Header {
+        meta: meta.clone(),
+        revision: state.revision(),
+        log_time_ms: state.log_time_ms(),
+        wall_time_ms: state.wall_time_ms(),
+        keys: state.len() as u64,
+        hash: state.hash(),
+    };
+    put(&mut out, &header)?;
+    for (key, record) in state.from("") {
+        put(&mut out, &(key, record))?;
+    }
+    out.flush()?;
+    file.sync_all()
+}
+
+/// Reads only the place in the log.
+pub(super) fn read_meta(file: &File) -> io::Result<SnapshotMeta> {
+    let mut input = BufReader::new(FromStart { file, position: 0 });
+    Ok(take::<Header>(&mut input, &mut Vec::new())?.meta)
+}
+
+/// Checks every record's checksum and their number, without building the state.
+pub(super) fn verify(file: &File) -> io::Result<SnapshotMeta> {
+    let mut input = BufReader::with_capacity(BUFFER_BYTES, FromStart { file, position: 0 });
+    let mut buffer = Vec::new();
+    let header: Header = take(&mut input, &mut buffer)?;
+    for _ in 0..header.keys {
+        take_record(&mut input, &mut buffer)?;
+    }
+    nothing_follows(&mut input)?;
+    Ok(header.meta)
+}
+
+fn nothing_follows(input: &mut impl Read) -> io::Result<()> {
+    match input.read(&mut [0])? {
+        0 => Ok(()),
+        _ => Err(codec::invalid("bytes follow the last key".to_owned())),
+    }
+}
+
+/// Reads and verifies a whole snapshot.
+pub(super) fn read(file: &File) -> io::Result<(SnapshotMeta, State)> {
+    let mut input = BufReader::with_capacity(BUFFER_BYTES, FromStart { file, position: 0 });
+    let mut buffer = Vec::new();
+    let header: Header = take(&mut input, &mut buffer)?;
+    let mut state = State::restore(header.revision, header.log_time_ms, header.wall_time_ms);
+    for _ in 0..header.keys {
+        let (key, record): (Key, Record) = take(&mut input, &mut buffer)?;
+        state.restore_key(key, Arc::new(record));
+    }
+    nothing_follows(&mut input)?;
+    if (state.len() as u64, state.hash()) != (header.keys, header.hash) {
+        return Err(codec::invalid("the keys do not match the header's hash".to_owned()));
+    }
+    Ok((header.meta, state))
+}

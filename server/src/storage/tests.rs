@@ -1,0 +1,253 @@
+//! Storage as a whole: openraft's conformance suite, reopening, damage, snapshots.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::stream;
+use openraft::entry::RaftEntry;
+use openraft::storage::{IOFlushed, RaftLogStorage, RaftStateMachine};
+use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::type_config::TypeConfigExt;
+use openraft::{RaftLogReader, RaftSnapshotBuilder, StorageError};
+
+use super::{LogStore, Snapshots, StateMachine, Storage, Wal};
+use crate::raft::{Entry, LogId, Payload, TypeConfig, Vote};
+use crate::state::{Command, Condition, Key, Op, Put, RequestId};
+
+struct Durable;
+struct InMemory;
+
+impl StoreBuilder<TypeConfig, LogStore, StateMachine, tempfile::TempDir> for Durable {
+    async fn build(
+        &self,
+    ) -> Result<(tempfile::TempDir, LogStore, StateMachine), StorageError<TypeConfig>> {
+        let directory = tempfile::tempdir().unwrap();
+        let log = LogStore::Durable(Wal::open(&directory.path().join("raft")).unwrap());
+        let snapshots = Snapshots::open(&directory.path().join("snapshots")).unwrap();
+        Ok((directory, log, StateMachine::new(snapshots)))
+    }
+}
+
+impl StoreBuilder<TypeConfig, LogStore, StateMachine, ()> for InMemory {
+    async fn build(&self) -> Result<((), LogStore, StateMachine), StorageError<TypeConfig>> {
+        let storage = Storage::in_memory();
+        Ok(((), storage.log, StateMachine::new(storage.snapshots)))
+    }
+}
+
+#[tokio::test]
+async fn the_durable_store_passes_the_conformance_suite() {
+    Suite::test_all(Durable).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_memory_store_passes_the_conformance_suite() {
+    Suite::test_all(InMemory).await.unwrap();
+}
+
+fn id(term: u64, index: u64) -> LogId {
+    openraft::testing::log_id::<TypeConfig>(term, 1, index)
+}
+
+fn put(index: u64, bytes: usize) -> Payload {
+    let put = Put {
+        key: Key::try_from(format!("key{index:06}").as_str()).unwrap(),
+        value: Bytes::from(vec![7; bytes]),
+        content_type: "text/plain".into(),
+    };
+    Payload::Normal(Command {
+        log_time_ms: index,
+        wall_time_ms: index,
+        request_id: RequestId::new("request").unwrap(),
+        origin: "node0".into(),
+        client: None,
+        op: Op::Put { put, condition: Condition::default(), return_previous: false },
+    })
+}
+
+fn entries(term: u64, range: std::ops::Range<u64>, bytes: usize) -> Vec<Entry> {
+    range.map(|index| Entry::new(id(term, index), put(index, bytes))).collect()
+}
+
+async fn append(log: &mut LogStore, entries: Vec<Entry>) -> io::Result<()> {
+    let (done, flushed) = TypeConfig::oneshot();
+    log.append(entries, IOFlushed::signal(done)).await?;
+    flushed.await.unwrap()
+}
+
+/// Opens a log that another handle of this process may still be closing.
+fn reopen(directory: &Path) -> io::Result<LogStore> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match Wal::open(directory) {
+            Err(error) if error.to_string().contains("lock") && Instant::now() < deadline => {
+                std::thread::yield_now();
+            }
+            result => return result.map(LogStore::Durable),
+        }
+    }
+}
+
+fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == extension))
+        .collect();
+    paths.sort();
+    paths
+}
+
+#[tokio::test]
+async fn everything_acknowledged_is_there_after_a_reopen() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("raft");
+    let mut log = LogStore::Durable(Wal::open(&path).unwrap());
+    log.save_vote(&Vote::new_committed(1, 1)).await.unwrap();
+    append(&mut log, entries(1, 0..200, 5_000)).await.unwrap();
+    log.truncate_after(Some(id(1, 149))).await.unwrap();
+    append(&mut log, entries(2, 150..151, 1)).await.unwrap();
+    log.purge(id(1, 99)).await.unwrap();
+    log.save_committed(Some(id(2, 150))).await.unwrap();
+    log.save_vote(&Vote::new(3, 2)).await.unwrap(); // a barrier: syncs all of the above
+    drop(log);
+
+    let mut log = reopen(&path).unwrap();
+    let state = log.get_log_state().await.unwrap();
+    assert_eq!(state.last_purged_log_id, Some(id(1, 99)));
+    assert_eq!(state.last_log_id, Some(id(2, 150)));
+    assert_eq!(log.read_committed().await.unwrap(), Some(id(2, 150)));
+    assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new(3, 2)));
+    let found = log.try_get_log_entries(..).await.unwrap();
+    assert_eq!(found.len(), 51);
+    assert_eq!((found[0].log_id, found[50].log_id), (id(1, 100), id(2, 150)));
+    assert_eq!(found[0].payload, put(100, 5_000));
+}
+
+/// raft-log reads the open file's entries only from its cache, and evicts by log id.
+#[tokio::test]
+async fn entries_of_an_older_term_after_a_truncation_stay_readable() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = LogStore::Durable(Wal::open(&directory.path().join("raft")).unwrap());
+    append(&mut log, entries(1, 0..5, 64 << 10)).await.unwrap();
+    append(&mut log, entries(9, 5..400, 64 << 10)).await.unwrap();
+    log.truncate_after(Some(id(1, 4))).await.unwrap();
+    append(&mut log, entries(2, 5..200, 64 << 10)).await.unwrap();
+    let found = log.try_get_log_entries(..).await.unwrap();
+    assert_eq!(found.len(), 200);
+    assert_eq!(found[199].log_id, id(2, 199));
+}
+
+#[tokio::test]
+async fn a_damaged_record_that_is_not_the_last_is_an_error() {
+    for place in ["value", "length", "log id"] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("raft");
+        let mut log = LogStore::Durable(Wal::open(&path).unwrap());
+        append(&mut log, entries(1, 0..10, 100)).await.unwrap();
+        drop(log);
+        drop(reopen(&path).unwrap());
+
+        let file = files(&path, "wal").remove(0);
+        let mut bytes = fs::read(&file).unwrap();
+        let key = bytes.windows(9).position(|window| window == b"key000005").unwrap();
+        let at = match place {
+            "value" => key + 40,
+            "length" => key - 30,
+            _ => key - 45,
+        };
+        bytes[at] ^= 1;
+        let mut out = OpenOptions::new().write(true).truncate(true).open(&file).unwrap();
+        out.write_all(&bytes).unwrap();
+        drop(out);
+        let error = reopen(&path).err().unwrap_or_else(|| panic!("damaged {place} went unnoticed"));
+        let name = file.file_name().unwrap().to_str().unwrap();
+        assert!(error.to_string().contains(name), "{place}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn an_unfinished_last_record_is_cut_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("raft");
+    let mut log = LogStore::Durable(Wal::open(&path).unwrap());
+    append(&mut log, entries(1, 0..10, 100)).await.unwrap();
+    drop(log);
+    drop(reopen(&path).unwrap());
+    let file = OpenOptions::new().write(true).open(files(&path, "wal").remove(0)).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 30).unwrap();
+    let mut log = reopen(&path).unwrap();
+    assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(id(1, 8)));
+}
+
+async fn filled(snapshots: Snapshots, keys: u64) -> StateMachine {
+    let mut machine = StateMachine::new(snapshots);
+    let applied = entries(1, 1..keys + 1, 100).into_iter().map(|entry| Ok((entry, None)));
+    machine.apply(stream::iter(applied)).await.unwrap();
+    machine
+}
+
+#[tokio::test]
+async fn a_snapshot_restores_the_same_state_and_replaces_the_older_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let snapshots = Snapshots::open(directory.path()).unwrap();
+    let mut machine = filled(snapshots.clone(), 10).await;
+    machine.get_snapshot_builder().await.build_snapshot().await.unwrap();
+    machine.apply(stream::iter([Ok((entries(1, 11..12, 1).remove(0), None))])).await.unwrap();
+    machine.get_snapshot_builder().await.build_snapshot().await.unwrap();
+    assert_eq!(files(directory.path(), "snap").len(), 1);
+
+    let mut other = StateMachine::new(Snapshots::open(directory.path()).unwrap());
+    let current = other.get_current_snapshot().await.unwrap().unwrap();
+    other.install_snapshot(&current.meta, current.snapshot).await.unwrap();
+    let (one, two) = (machine.published().view(), other.published().view());
+    assert_eq!((one.state.hash(), one.state.len()), (two.state.hash(), 11));
+    assert_eq!(two.applied_index, 11);
+    assert_eq!(two.state.log_time_ms(), 11);
+}
+
+#[tokio::test]
+async fn a_snapshot_cut_off_anywhere_or_damaged_is_never_loaded() {
+    let directory = tempfile::tempdir().unwrap();
+    let snapshots = Snapshots::open(directory.path()).unwrap();
+    let mut machine = filled(snapshots.clone(), 20).await;
+    let whole = machine.get_snapshot_builder().await.build_snapshot().await.unwrap();
+    let bytes = fs::read(files(directory.path(), "snap").remove(0)).unwrap();
+
+    let load = |bytes: &[u8]| {
+        let mut incoming = snapshots.begin().unwrap();
+        incoming.write(bytes).unwrap();
+        let file = incoming.finish(bytes.len() as u64).unwrap();
+        (file.verify(), snapshots.install(file))
+    };
+    for cut in 0..bytes.len() {
+        let (verified, installed) = load(&bytes[..cut]);
+        assert!(verified.is_err() && installed.is_err(), "cut at {cut}");
+    }
+    for flip in (0..bytes.len()).step_by(7) {
+        let mut damaged = bytes.clone();
+        damaged[flip] ^= 0x10;
+        let (verified, installed) = load(&damaged);
+        assert!(verified.is_err() && installed.is_err(), "damage at {flip}");
+    }
+    let mut longer = bytes.clone();
+    longer.push(0);
+    assert!(load(&longer).0.is_err());
+
+    let current = machine.get_current_snapshot().await.unwrap().unwrap();
+    assert_eq!(current.meta, whole.meta, "the complete one is still the current one");
+    drop(Snapshots::open(directory.path()).unwrap());
+    assert_eq!(files(directory.path(), "tmp").len(), 0, "unfinished files are deleted at start");
+}
+
+#[tokio::test]
+async fn a_received_snapshot_of_another_length_than_announced_is_refused() {
+    let snapshots = Snapshots::in_memory();
+    let mut incoming = snapshots.begin().unwrap();
+    incoming.write(b"half").unwrap();
+    let error = incoming.finish(8).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+}

@@ -1,0 +1,346 @@
+//! The durable log: entries, vote and committed index on the `raft-log` crate.
+//!
+//! Nothing is acknowledged before it is synced (invariant 3). The appending task only encodes into
+//! raft-log's buffer. One thread of ours keeps a single sync in flight; everything buffered while
+//! it runs is the next group, so that concurrent writers share one `fdatasync` and nobody waits
+//! for a timer. (raft-log's own grouping syncs once per request, or adds its wait to each group.)
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use openraft::entry::RaftEntry;
+use openraft::storage::IOFlushed;
+use parking_lot::RwLock;
+use raft_log::api::raft_log_writer::RaftLogWriter;
+use raft_log::{Config, RaftLog, Types};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::codec::Field;
+use super::log_store::{LogBounds, approximate_size};
+use crate::raft::{Entry, LogId, Payload, TypeConfig, Vote};
+
+/// Size of a log file. Filling one costs a file creation and a directory sync on the appending
+/// task. A record must be smaller: requests are at most 8 MiB.
+const CHUNK_BYTES: usize = 16 << 20;
+const CHUNK_RECORDS: usize = 131_072;
+/// Payloads kept in memory. Entries of the open file are readable only from here, and raft-log may
+/// evict them when log ids of an older term come back after a truncation; two files' worth of
+/// room makes that impossible.
+const CACHE_BYTES: usize = 2 * CHUNK_BYTES;
+const CACHE_ITEMS: usize = CHUNK_RECORDS;
+/// Bytes accepted but not yet synced; `append` waits above this.
+const UNSYNCED_BYTES: usize = 64 << 20;
+/// The newest entries are in the cache and are read in place; older ones may need the disk.
+const HOT_ENTRIES: u64 = 512;
+/// Entries read under one hold of the lock.
+const READ_SLICE: u64 = 256;
+
+/// The record types of raft-log.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct WalTypes;
+
+impl Types for WalTypes {
+    type LogId = Field<LogId>;
+    type LogPayload = Field<Payload>;
+    type Vote = Field<Vote>;
+    type UserData = ();
+    type Callback = Group;
+
+    fn log_index(id: &Field<LogId>) -> u64 {
+        id.0.index()
+    }
+
+    fn payload_size(payload: &Field<Payload>) -> u64 {
+        approximate_size(&payload.0) as u64
+    }
+}
+
+/// Somebody who waits until a group is durable.
+enum Notify {
+    Append { done: IOFlushed<TypeConfig>, _bytes: OwnedSemaphorePermit },
+    Vote(oneshot::Sender<io::Result<()>>),
+}
+
+/// Answers exactly once. raft-log drops queued callbacks when its thread dies, and Raft would wait
+/// for ever: an unanswered waiter reports the failure when it is dropped.
+struct Waiter(Option<Notify>);
+
+impl Waiter {
+    fn answer(&mut self, result: io::Result<()>) {
+        match self.0.take() {
+            Some(Notify::Append { done, .. }) => done.io_completed(result),
+            // The task that saved the vote may be gone; then nobody is left to be told.
+            Some(Notify::Vote(done)) => drop(done.send(result)),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.answer(Err(stopped()));
+    }
+}
+
+/// One group commit: who waits for it, and how the flusher learns that it is done.
+pub(super) struct Group {
+    waiters: Vec<Waiter>,
+    done: mpsc::Sender<io::Result<()>>,
+}
+
+impl raft_log::Callback for Group {
+    fn send(mut self, result: io::Result<()>) {
+        for waiter in &mut self.waiters {
+            waiter.answer(repeat(&result));
+        }
+        // The flusher is gone only when the store is being closed.
+        drop(self.done.send(result));
+    }
+}
+
+fn repeat(result: &io::Result<()>) -> io::Result<()> {
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+    }
+}
+
+fn stopped() -> io::Error {
+    io::Error::other("the log writer has stopped")
+}
+
+/// Syncs what is buffered, as one group, and waits for it.
+fn sync_group(
+    log: &RwLock<RaftLog<WalTypes>>,
+    mut waiters: Vec<Waiter>,
+    more: &mpsc::Receiver<Waiter>,
+) -> io::Result<()> {
+    let (done, finished) = mpsc::channel();
+    {
+        // A waiter is queued under this lock, after its records are buffered.
+        let mut log = log.write();
+        waiters.extend(more.try_iter());
+        log.flush(true, Some(Group { waiters, done }))?;
+    }
+    match finished.recv() {
+        Ok(result) => result,
+        Err(mpsc::RecvError) => Err(stopped()),
+    }
+}
+
+fn flusher(log: &RwLock<RaftLog<WalTypes>>, queue: &mpsc::Receiver<Waiter>) {
+    while let Ok(first) = queue.recv() {
+        if let Err(error) = sync_group(log, vec![first], queue) {
+            // After a failed sync the page cache cannot be trusted: everybody who waits gets an
+            // error, Raft stops, and the process exits.
+            tracing::error!(%error, "log sync failed; this node stops");
+            return;
+        }
+    }
+}
+
+/// raft-log names a damaged file by its number only: `ChunkId(00_000_…)` is in `r-00_000_….wal`.
+fn name_file(directory: &Path, error: &io::Error) -> io::Error {
+    let text = error.to_string();
+    let number = text.split("ChunkId(").nth(1).and_then(|rest| rest.split(')').next());
+    let message = match number {
+        Some(number) => {
+            let file = directory.join(format!("r-{number}.wal"));
+            format!("`{}` is damaged: {text}", file.display())
+        }
+        None => format!("`{}`: {text}", directory.display()),
+    };
+    io::Error::new(error.kind(), message)
+}
+
+/// Handle to the durable log; clones share it. The directory is unlocked when the last one and
+/// the flusher thread are gone.
+#[derive(Clone)]
+pub struct Wal {
+    // Dropped before `queue`, so that the flusher thread closes and syncs the log.
+    log: Arc<RwLock<RaftLog<WalTypes>>>,
+    queue: mpsc::Sender<Waiter>,
+    unsynced: Arc<Semaphore>,
+    /// Counts truncations and purges, so that a read in slices notices one in between.
+    rewrites: Arc<AtomicU64>,
+}
+
+impl std::fmt::Debug for Wal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wal").finish_non_exhaustive()
+    }
+}
+
+impl Wal {
+    /// Opens or creates the log. Blocks while it replays every file.
+    ///
+    /// # Errors
+    ///
+    /// A record other than an unfinished last one is damaged, the directory is locked by another
+    /// process, or the disk fails.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(directory)?;
+        if let Some(parent) = directory.parent() {
+            // The new directory's own name must survive a power cut too.
+            File::open(parent)?.sync_all()?;
+        }
+        let path = directory
+            .to_str()
+            .ok_or_else(|| io::Error::other("the log directory's path is not UTF-8"))?;
+        let mut config = Config::new(path);
+        config.wal.chunk_max_size = Some(CHUNK_BYTES);
+        config.wal.chunk_max_records = Some(CHUNK_RECORDS);
+        config.wal.read_buffer_size = Some(1 << 20);
+        config.wal.flush_batch_wait = Some(Duration::ZERO);
+        config.log_cache_max_items = Some(CACHE_ITEMS);
+        config.log_cache_capacity = Some(CACHE_BYTES);
+
+        let log = RaftLog::<WalTypes>::open(Arc::new(config))
+            .map_err(|error| name_file(directory, &error))?;
+        let log = Arc::new(RwLock::new(log));
+        let (sender, queue) = mpsc::channel();
+        // A killed process leaves records in the page cache that were never synced. The replay
+        // accepted them, and Raft counts all it finds at start as durable.
+        sync_group(&log, Vec::new(), &queue)?;
+        let shared = log.clone();
+        std::thread::Builder::new()
+            .name("log-sync".to_owned())
+            .spawn(move || flusher(&shared, &queue))?;
+        Ok(Self {
+            log,
+            queue: sender,
+            unsynced: Arc::new(Semaphore::new(UNSYNCED_BYTES)),
+            rewrites: Arc::default(),
+        })
+    }
+
+    /// Buffers records with `write` and has `notify` told when they are durable.
+    fn submit(
+        &self,
+        notify: Notify,
+        write: impl FnOnce(&mut RaftLog<WalTypes>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let waiter = Waiter(Some(notify));
+        let mut log = self.log.write();
+        write(&mut log)?;
+        self.queue.send(waiter).map_err(|_waiter_answered_by_drop| stopped())
+    }
+
+    pub(super) fn bounds(&self) -> LogBounds {
+        let log = self.log.read();
+        let state = log.log_state();
+        LogBounds {
+            purged: state.purged().map(|id| id.0),
+            last: state.last().map(|id| id.0),
+            committed: state.committed().map(|id| id.0),
+        }
+    }
+
+    pub(super) fn vote(&self) -> Option<Vote> {
+        self.log.read().log_state().vote().map(|vote| vote.0)
+    }
+
+    /// Reads `[start, end)`, cut after `max_bytes` but never to nothing.
+    pub(super) async fn read(
+        &self,
+        start: u64,
+        end: u64,
+        max_bytes: usize,
+    ) -> io::Result<Vec<Entry>> {
+        let (low, high, next) = {
+            let bounds = self.bounds();
+            let (first, next) = (bounds.first(), bounds.next());
+            (start.max(first), end.min(next), next)
+        };
+        if low >= high {
+            return Ok(Vec::new());
+        }
+        if low + HOT_ENTRIES >= next {
+            return self.read_sliced(low, high, max_bytes);
+        }
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || this.read_sliced(low, high, max_bytes)).await?
+    }
+
+    fn read_sliced(&self, low: u64, high: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
+        'again: loop {
+            let seen = self.rewrites.load(Ordering::Acquire);
+            let (mut entries, mut bytes, mut at) = (Vec::new(), 0, low);
+            while at < high && bytes < max_bytes {
+                let log = self.log.read();
+                if self.rewrites.load(Ordering::Acquire) != seen {
+                    continue 'again; // the slices may not fit together
+                }
+                for item in log.read(at, high.min(at + READ_SLICE)) {
+                    let (Field(id), Field(payload)) = item?;
+                    bytes += approximate_size(&payload);
+                    entries.push(Entry::new(id, payload));
+                    if bytes >= max_bytes {
+                        break;
+                    }
+                }
+                at += READ_SLICE;
+            }
+            return Ok(entries);
+        }
+    }
+
+    pub(super) async fn save_vote(&self, vote: Vote) -> io::Result<()> {
+        let (done, saved) = oneshot::channel();
+        self.submit(Notify::Vote(done), |log| log.save_vote(Field(vote)).map(drop))?;
+        match saved.await {
+            Ok(result) => result,
+            Err(oneshot::error::RecvError { .. }) => Err(stopped()),
+        }
+    }
+
+    /// Buffers a hint that rides on the next group; nothing waits for it.
+    pub(super) fn save_committed(&self, committed: LogId) -> io::Result<()> {
+        let id = Field(committed);
+        let mut log = self.log.write();
+        let state = log.log_state();
+        // raft-log refuses an index that goes back or lies beyond the log.
+        if state.committed() < Some(&id) && Some(&id) <= state.last() {
+            log.commit(id)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn append(
+        &self,
+        entries: Vec<Entry>,
+        done: IOFlushed<TypeConfig>,
+    ) -> io::Result<()> {
+        let bytes: usize = entries.iter().map(|entry| approximate_size(&entry.payload)).sum();
+        let records: Vec<_> =
+            entries.into_iter().map(|e| (Field(e.log_id), Field(e.payload))).collect();
+        let permits = u32::try_from(bytes.min(UNSYNCED_BYTES)).map_err(io::Error::other)?;
+        let permit =
+            self.unsynced.clone().acquire_many_owned(permits).await.map_err(io::Error::other)?;
+        let notify = Notify::Append { done, _bytes: permit };
+        self.submit(notify, |log| log.append(records).map(drop))
+    }
+
+    /// Keeps entries up to `last`. Not synced here: the record precedes any later append.
+    pub(super) fn truncate_after(&self, last: Option<LogId>) -> io::Result<()> {
+        let keep = last.map_or(0, |id| id.index() + 1);
+        let mut log = self.log.write();
+        if keep < WalTypes::next_log_index(log.log_state().last()) {
+            self.rewrites.fetch_add(1, Ordering::Release);
+            log.truncate(keep)?;
+        }
+        Ok(())
+    }
+
+    /// Drops entries up to `upto`; files are deleted after the next group that is synced.
+    pub(super) fn purge(&self, upto: LogId) -> io::Result<()> {
+        let mut log = self.log.write();
+        self.rewrites.fetch_add(1, Ordering::Release);
+        log.purge(Field(upto)).map(drop)
+    }
+}
