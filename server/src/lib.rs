@@ -17,6 +17,13 @@
 //!
 //! `ARCHITECTURE.md` beside `Cargo.toml` has the code map and the numbered invariants.
 
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod http;
+pub mod network;
+pub mod node;
 pub mod raft;
 pub mod state;
 pub mod storage;
+pub mod telemetry;

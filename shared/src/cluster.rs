@@ -76,6 +76,8 @@ pub struct NodeStatus {
     pub commit_index: u64,
     pub applied_index: u64,
     pub snapshot_index: u64,
+    /// Last log index that is no longer in the log; the snapshot covers it.
+    pub purged_index: u64,
     /// Revision of the applied state.
     pub revision: u64,
     /// First revision of the kept history; null while no history is kept.

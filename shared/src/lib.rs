@@ -8,9 +8,11 @@ pub mod cluster;
 pub mod error;
 pub mod kv;
 pub mod limits;
+pub mod listing;
 pub mod read_level;
 
 pub use cluster::{ClusterStatus, MemberAddress, MemberStatus, NodeStatus, Role};
 pub use error::{Applied, ErrorCode, Problem};
 pub use kv::{Envelope, WriteResult};
+pub use listing::{Folder, KeyPage};
 pub use read_level::ReadLevel;

@@ -19,7 +19,10 @@ pub enum ServiceError {
     Redirect { leader: MemberAddress },
     /// May or may not be applied (invariant 9).
     #[error("the outcome of request `{request_id}` is unknown: {reason}")]
-    OutcomeUnknown { request_id: RequestId, reason: String },
+    OutcomeUnknown {
+        request_id: RequestId,
+        reason: String,
+    },
     /// The node did not reach `wanted` within the request's wait.
     #[error("this node has applied {applied} and not yet {wanted}")]
     NotCaughtUp { wanted: u64, applied: u64 },

@@ -49,22 +49,20 @@ pub enum Routing {
 #[derive(Debug, Clone)]
 pub struct WriteRequest {
     pub op: Op,
-    /// The client's `Idempotency-Key`; the node makes one when there is none.
-    pub request_id: Option<RequestId>,
     /// The client's label (`Conclave-Client`), at most 64 bytes.
     pub client: Option<Arc<str>>,
     pub routing: Routing,
 }
 
 /// A value with the facts about the node and the moment it was read or written at.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Answer<T> {
     pub value: T,
     pub meta: AnswerMeta,
 }
 
 /// What the response headers of `api.md` §2 say.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AnswerMeta {
     /// State revision that the answer reflects.
     pub revision: u64,
@@ -87,7 +85,7 @@ pub struct AnswerMeta {
 }
 
 /// Parts of the time a request took; `None` where the part did not happen.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Timing {
     /// Waiting for the read level's promise.
     pub read_index: Option<Duration>,

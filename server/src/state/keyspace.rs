@@ -46,18 +46,25 @@ impl State {
         self.log_time_ms = self.log_time_ms.max(command.log_time_ms);
         self.wall_time_ms = command.wall_time_ms;
         match &command.op {
-            Op::Put { put, condition, return_previous } => {
-                self.put_if(index, put, condition, *return_previous, &command.origin)
-            }
+            Op::Put {
+                put,
+                condition,
+                return_previous,
+            } => self.put_if(index, put, condition, *return_previous, &command.origin),
             Op::PutMany { puts } => {
                 for put in puts {
                     self.put(index, put, &command.origin);
                 }
-                Outcome::PutMany { revision: index, keys: puts.len() as u64 }
+                Outcome::PutMany {
+                    revision: index,
+                    keys: puts.len() as u64,
+                }
             }
-            Op::Delete { key, condition, return_previous } => {
-                self.delete_if(index, key, condition, *return_previous)
-            }
+            Op::Delete {
+                key,
+                condition,
+                return_previous,
+            } => self.delete_if(index, key, condition, *return_previous),
             Op::DeletePrefix { prefix } => self.delete_prefix(index, prefix),
             Op::AllocateNode { .. } => Outcome::NodeAllocated { id: index },
         }
@@ -76,17 +83,32 @@ impl State {
         return_previous: bool,
         origin: &Arc<str>,
     ) -> Outcome {
-        let current = self.keys.get(&put.key);
-        if !holds(condition, current.map(AsRef::as_ref)) {
+        let current = self.keys.get(&put.key).cloned();
+        if !holds(condition, current.as_deref()) {
             return rejected(current);
         }
-        let previous = return_previous.then(|| current.cloned()).flatten();
-        let record = self.put(index, put, origin);
-        Outcome::Put { revision: index, record, previous }
+        let record = self.replace(index, put, current.as_deref(), origin);
+        let previous = current.filter(|_| return_previous);
+        Outcome::Put {
+            revision: index,
+            record,
+            previous,
+        }
     }
 
-    fn put(&mut self, index: u64, put: &Put, origin: &Arc<str>) -> Arc<Record> {
-        let current = self.keys.get(&put.key);
+    fn put(&mut self, index: u64, put: &Put, origin: &Arc<str>) {
+        let current = self.keys.get(&put.key).cloned();
+        self.replace(index, put, current.as_deref(), origin);
+    }
+
+    /// Writes a key whose record is `current`.
+    fn replace(
+        &mut self,
+        index: u64,
+        put: &Put,
+        current: Option<&Record>,
+        origin: &Arc<str>,
+    ) -> Arc<Record> {
         // A key named twice in one command is one write of it: one revision, one version.
         let again = current.is_some_and(|old| old.mod_revision == index);
         let record = Arc::new(Record {
@@ -97,7 +119,7 @@ impl State {
             version: current.map_or(1, |old| old.version + u64::from(!again)),
             origin: origin.clone(),
         });
-        self.insert(put.key.clone(), record.clone());
+        self.insert(&put.key, record.clone());
         self.revision = index;
         record
     }
@@ -111,13 +133,16 @@ impl State {
     ) -> Outcome {
         let current = self.keys.get(key);
         if !holds(condition, current.map(AsRef::as_ref)) {
-            return rejected(current);
+            return rejected(current.cloned());
         }
         match self.remove(key) {
             None => Outcome::Rejected(Rejection::KeyNotFound),
             Some(old) => {
                 self.revision = index;
-                Outcome::Deleted { revision: index, previous: return_previous.then_some(old) }
+                Outcome::Deleted {
+                    revision: index,
+                    previous: return_previous.then_some(old),
+                }
             }
         }
     }
@@ -138,14 +163,17 @@ impl State {
         if !keys.is_empty() {
             self.revision = index;
         }
-        Outcome::DeletedPrefix { revision: self.revision, keys: keys.len() as u64 }
+        Outcome::DeletedPrefix {
+            revision: self.revision,
+            keys: keys.len() as u64,
+        }
     }
 
-    fn insert(&mut self, key: Key, record: Arc<Record>) {
-        self.bytes += size(&key, &record);
-        self.hash = self.hash.wrapping_add(hash(&key, &record));
+    fn insert(&mut self, key: &Key, record: Arc<Record>) {
+        self.bytes += size(key, &record);
+        self.hash = self.hash.wrapping_add(hash(key, &record));
         let old = self.keys.insert(key.clone(), record);
-        self.forget(&key, old.as_deref());
+        self.forget(key, old.as_deref());
     }
 
     fn remove(&mut self, key: &Key) -> Option<Arc<Record>> {
@@ -215,7 +243,8 @@ impl State {
 
     /// Returns the keys from `start` on, in byte order.
     pub fn from<'a>(&'a self, start: &'a str) -> impl Iterator<Item = (&'a Key, &'a Arc<Record>)> {
-        self.keys.range::<_, str>((Bound::Included(start), Bound::Unbounded))
+        self.keys
+            .range::<_, str>((Bound::Included(start), Bound::Unbounded))
     }
 
     /// Returns the keys that start with `prefix`, in byte order.
@@ -223,7 +252,8 @@ impl State {
         &'a self,
         prefix: &'a str,
     ) -> impl Iterator<Item = (&'a Key, &'a Arc<Record>)> {
-        self.from(prefix).take_while(move |(key, _)| key.starts_with(prefix))
+        self.from(prefix)
+            .take_while(move |(key, _)| key.starts_with(prefix))
     }
 }
 
@@ -232,17 +262,24 @@ impl State {
     /// Returns an empty state that carries a snapshot's stamps.
     #[must_use]
     pub fn restore(revision: u64, log_time_ms: u64, wall_time_ms: u64) -> Self {
-        Self { revision, log_time_ms, wall_time_ms, ..Self::default() }
+        Self {
+            revision,
+            log_time_ms,
+            wall_time_ms,
+            ..Self::default()
+        }
     }
 
     /// Puts back one key of a snapshot.
-    pub fn restore_key(&mut self, key: Key, record: Arc<Record>) {
+    pub fn restore_key(&mut self, key: &Key, record: Arc<Record>) {
         self.insert(key, record);
     }
 }
 
 fn holds(condition: &Condition, current: Option<&Record>) -> bool {
-    condition.exists.is_none_or(|wanted| wanted == current.is_some())
+    condition
+        .exists
+        .is_none_or(|wanted| wanted == current.is_some())
         && condition
             .mod_revision
             .is_none_or(|wanted| current.is_some_and(|record| record.mod_revision == wanted))
@@ -252,8 +289,8 @@ fn holds(condition: &Condition, current: Option<&Record>) -> bool {
             .is_none_or(|wanted| current.is_some_and(|record| record.value == *wanted))
 }
 
-fn rejected(current: Option<&Arc<Record>>) -> Outcome {
-    Outcome::Rejected(Rejection::PreconditionFailed { current: current.cloned() })
+fn rejected(current: Option<Arc<Record>>) -> Outcome {
+    Outcome::Rejected(Rejection::PreconditionFailed { current })
 }
 
 fn size(key: &Key, record: &Record) -> u64 {
@@ -262,7 +299,11 @@ fn size(key: &Key, record: &Record) -> u64 {
 
 fn hash(key: &Key, record: &Record) -> u64 {
     let mut hasher = Xxh3Default::new();
-    for part in [key.as_bytes(), record.content_type.as_bytes(), record.origin.as_bytes()] {
+    for part in [
+        key.as_bytes(),
+        record.content_type.as_bytes(),
+        record.origin.as_bytes(),
+    ] {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part);
     }
@@ -302,12 +343,20 @@ mod tests {
     }
 
     fn put(state: &mut State, index: u64, k: &str, value: &str, condition: Condition) -> Outcome {
-        let op = Op::Put { put: item(k, value), condition, return_previous: true };
+        let op = Op::Put {
+            put: item(k, value),
+            condition,
+            return_previous: true,
+        };
         state.apply(index, &command(op))
     }
 
     fn delete(state: &mut State, index: u64, k: &str, condition: Condition) -> Outcome {
-        let op = Op::Delete { key: key(k), condition, return_previous: true };
+        let op = Op::Delete {
+            key: key(k),
+            condition,
+            return_previous: true,
+        };
         state.apply(index, &command(op))
     }
 
@@ -315,12 +364,18 @@ mod tests {
     fn a_put_stamps_create_and_mod_revision_and_version() {
         let mut state = State::default();
         put(&mut state, 3, "a", "1", Condition::default());
-        let Outcome::Put { revision, record, previous } =
-            put(&mut state, 9, "a", "2", Condition::default())
+        let Outcome::Put {
+            revision,
+            record,
+            previous,
+        } = put(&mut state, 9, "a", "2", Condition::default())
         else {
             panic!("not a put");
         };
-        assert_eq!((revision, record.create_revision, record.mod_revision), (9, 3, 9));
+        assert_eq!(
+            (revision, record.create_revision, record.mod_revision),
+            (9, 3, 9)
+        );
         assert_eq!(record.version, 2);
         assert_eq!(previous.unwrap().value, "1");
         assert_eq!(state.revision(), 9);
@@ -341,9 +396,18 @@ mod tests {
         let mut state = State::default();
         put(&mut state, 1, "a", "1", Condition::default());
         let wrong = [
-            Condition { exists: Some(false), ..Condition::default() },
-            Condition { mod_revision: Some(7), ..Condition::default() },
-            Condition { value: Some(Bytes::from_static(b"x")), ..Condition::default() },
+            Condition {
+                exists: Some(false),
+                ..Condition::default()
+            },
+            Condition {
+                mod_revision: Some(7),
+                ..Condition::default()
+            },
+            Condition {
+                value: Some(Bytes::from_static(b"x")),
+                ..Condition::default()
+            },
         ];
         for condition in wrong {
             let outcome = put(&mut state, 2, "a", "2", condition.clone());
@@ -359,10 +423,22 @@ mod tests {
     #[test]
     fn conditions_on_an_absent_key_fail_unless_they_ask_for_absence() {
         let mut state = State::default();
-        let by_revision = Condition { mod_revision: Some(1), ..Condition::default() };
-        assert!(matches!(put(&mut state, 1, "a", "1", by_revision), Outcome::Rejected(_)));
-        let absent = Condition { exists: Some(false), ..Condition::default() };
-        assert!(matches!(put(&mut state, 2, "a", "1", absent), Outcome::Put { .. }));
+        let by_revision = Condition {
+            mod_revision: Some(1),
+            ..Condition::default()
+        };
+        assert!(matches!(
+            put(&mut state, 1, "a", "1", by_revision),
+            Outcome::Rejected(_)
+        ));
+        let absent = Condition {
+            exists: Some(false),
+            ..Condition::default()
+        };
+        assert!(matches!(
+            put(&mut state, 2, "a", "1", absent),
+            Outcome::Put { .. }
+        ));
     }
 
     #[test]
@@ -370,7 +446,13 @@ mod tests {
         let mut state = State::default();
         let puts = vec![item("a", "1"), item("b", "2"), item("a", "3")];
         let outcome = state.apply(4, &command(Op::PutMany { puts }));
-        assert_eq!(outcome, Outcome::PutMany { revision: 4, keys: 3 });
+        assert_eq!(
+            outcome,
+            Outcome::PutMany {
+                revision: 4,
+                keys: 3
+            }
+        );
         assert_eq!(state.get("a").unwrap().value, "3");
         assert_eq!(state.get("a").unwrap().version, 1);
         assert_eq!(state.get("b").unwrap().mod_revision, 4);
@@ -388,14 +470,39 @@ mod tests {
     fn a_prefix_is_deleted_whole_or_not_at_all() {
         let mut state = State::default();
         for i in 0..=limits::RECURSIVE_DELETE_KEYS as u64 {
-            put(&mut state, i + 1, &format!("many/{i}"), "", Condition::default());
+            put(
+                &mut state,
+                i + 1,
+                &format!("many/{i}"),
+                "",
+                Condition::default(),
+            );
         }
         put(&mut state, 20_000, "few/1", "", Condition::default());
         put(&mut state, 20_001, "fewer", "", Condition::default());
-        let all = state.apply(20_002, &command(Op::DeletePrefix { prefix: "many/".into() }));
-        assert_eq!(all, Outcome::Rejected(Rejection::TooManyKeys { keys: 10_001 }));
-        let few = state.apply(20_003, &command(Op::DeletePrefix { prefix: "few/".into() }));
-        assert_eq!(few, Outcome::DeletedPrefix { revision: 20_003, keys: 1 });
+        let all = state.apply(
+            20_002,
+            &command(Op::DeletePrefix {
+                prefix: "many/".into(),
+            }),
+        );
+        assert_eq!(
+            all,
+            Outcome::Rejected(Rejection::TooManyKeys { keys: 10_001 })
+        );
+        let few = state.apply(
+            20_003,
+            &command(Op::DeletePrefix {
+                prefix: "few/".into(),
+            }),
+        );
+        assert_eq!(
+            few,
+            Outcome::DeletedPrefix {
+                revision: 20_003,
+                keys: 1
+            }
+        );
         assert!(state.get("fewer").is_some(), "a prefix ends where it says");
     }
 
@@ -408,7 +515,7 @@ mod tests {
         delete(&mut one, 4, "c", Condition::default());
         let mut other = State::restore(4, 5, 7);
         for (k, record) in one.from("") {
-            other.restore_key(k.clone(), record.clone());
+            other.restore_key(k, record.clone());
         }
         put(&mut two, 1, "a", "1", Condition::default());
         put(&mut two, 2, "b", "x", Condition::default());

@@ -6,6 +6,7 @@
 
 mod command;
 mod keyspace;
+pub mod listing;
 mod outcome;
 mod view;
 

@@ -12,11 +12,18 @@ pub enum Outcome {
     /// The entry carried no command.
     Nothing,
     /// One key was written; `record` is the new one.
-    Put { revision: u64, record: Arc<Record>, previous: Option<Arc<Record>> },
+    Put {
+        revision: u64,
+        record: Arc<Record>,
+        previous: Option<Arc<Record>>,
+    },
     /// Several keys were written at one revision.
     PutMany { revision: u64, keys: u64 },
     /// One key was removed.
-    Deleted { revision: u64, previous: Option<Arc<Record>> },
+    Deleted {
+        revision: u64,
+        previous: Option<Arc<Record>>,
+    },
     /// A prefix was removed; `keys` may be 0, and then nothing changed.
     DeletedPrefix { revision: u64, keys: u64 },
     /// A Raft id that no data directory ever had.

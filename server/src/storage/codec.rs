@@ -53,7 +53,9 @@ pub(super) struct Field<T>(pub T);
 impl<T: Serialize> codeq::Encode for Field<T> {
     fn encode<W: Write>(&self, mut w: W) -> io::Result<usize> {
         let body = encode(&self.0)?;
-        let length = u32::try_from(body.len()).map_err(io::Error::other)?.to_be_bytes();
+        let length = u32::try_from(body.len())
+            .map_err(io::Error::other)?
+            .to_be_bytes();
         w.write_all(&length)?;
         w.write_all(&crc32fast::hash(&length).to_be_bytes())?;
         w.write_all(&body)?;
@@ -120,18 +122,32 @@ mod tests {
             (
                 Op::Put {
                     put: put("k"),
-                    condition: Condition { mod_revision: Some(7), ..Condition::default() },
+                    condition: Condition {
+                        mod_revision: Some(7),
+                        ..Condition::default()
+                    },
                     return_previous: true,
                 },
                 "010101ac0202696402 6e31010163 00 016b 0176 0174 00 0107 00 01",
             ),
-            (Op::PutMany { puts: vec![put("k")] }, "010101ac0202696402 6e31010163 01 01 016b 0176 0174"),
             (
-                Op::Delete { key, condition: Condition::default(), return_previous: false },
+                Op::PutMany {
+                    puts: vec![put("k")],
+                },
+                "010101ac0202696402 6e31010163 01 01 016b 0176 0174",
+            ),
+            (
+                Op::Delete {
+                    key,
+                    condition: Condition::default(),
+                    return_previous: false,
+                },
                 "010101ac0202696402 6e31010163 02 016b 00 00 00 00",
             ),
             (
-                Op::DeletePrefix { prefix: "p/".to_owned() },
+                Op::DeletePrefix {
+                    prefix: "p/".to_owned(),
+                },
                 "010101ac0202696402 6e31010163 03 02702f",
             ),
             (

@@ -13,7 +13,13 @@ use crate::raft::{ClusterId, NodeId};
 const FORMAT: u32 = 1;
 const IDENTITY_FILE: &str = "node.json";
 const LOCK_FILE: &str = "LOCK";
-const OWN_ENTRIES: [&str; 5] = [IDENTITY_FILE, "node.json.tmp", LOCK_FILE, "raft", "snapshots"];
+const OWN_ENTRIES: [&str; 5] = [
+    IDENTITY_FILE,
+    "node.json.tmp",
+    LOCK_FILE,
+    "raft",
+    "snapshots",
+];
 
 /// How a node came to its cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,7 +80,11 @@ pub enum DirectoryError {
          start it with -id {found} or name another directory",
         path.display()
     )]
-    OtherName { path: PathBuf, found: String, asked: String },
+    OtherName {
+        path: PathBuf,
+        found: String,
+        asked: String,
+    },
 }
 
 /// A directory that this process holds the lock of.
@@ -92,13 +102,19 @@ impl DataDirectory {
     ///
     /// It cannot be created, is no directory, holds files of somebody else, or is locked.
     pub fn open(path: &Path) -> Result<Self, DirectoryError> {
-        let io_error = |source| DirectoryError::Io { path: path.to_owned(), source };
+        let io_error = |source| DirectoryError::Io {
+            path: path.to_owned(),
+            source,
+        };
         fs::create_dir_all(path).map_err(io_error)?;
         for entry in fs::read_dir(path).map_err(io_error)? {
             let name = entry.map_err(io_error)?.file_name();
             if !OWN_ENTRIES.iter().any(|own| name == *own) {
                 let entry = name.to_string_lossy().into_owned();
-                return Err(DirectoryError::Foreign { path: path.to_owned(), entry });
+                return Err(DirectoryError::Foreign {
+                    path: path.to_owned(),
+                    entry,
+                });
             }
         }
         let lock = File::options()
@@ -111,7 +127,10 @@ impl DataDirectory {
             rustix::io::Errno::WOULDBLOCK => DirectoryError::Locked(path.to_owned()),
             other => io_error(other.into()),
         })?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
     }
 
     /// Returns where it is.
@@ -120,32 +139,37 @@ impl DataDirectory {
         &self.path
     }
 
-    /// Reads who the directory belongs to; `None` when it is empty.
+    /// Reads who the directory belongs to; `None` when it belongs to nobody yet.
     ///
     /// # Errors
     ///
-    /// The identity is lost, damaged, of a newer format or has another name than `name`.
+    /// The identity is damaged, of a newer format or has another name than `name`.
     pub fn identity(&self, name: Option<&str>) -> Result<Option<Identity>, DirectoryError> {
         let path = self.path.clone();
         let text = match fs::read_to_string(path.join(IDENTITY_FILE)) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return match path.join("raft").exists() {
-                    true => Err(DirectoryError::IdentityLost(path)),
-                    false => Ok(None),
-                };
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(DirectoryError::Io { path, source }),
         };
-        let damaged = |reason| DirectoryError::IdentityDamaged { path: path.clone(), reason };
+        let damaged = |reason| DirectoryError::IdentityDamaged {
+            path: path.clone(),
+            reason,
+        };
         let file: IdentityFile =
             serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
         if file.format > FORMAT {
-            return Err(DirectoryError::NewerFormat { path, found: file.format });
+            return Err(DirectoryError::NewerFormat {
+                path,
+                found: file.format,
+            });
         }
         if let Some(asked) = name.filter(|asked| *asked != file.name) {
             let asked = asked.to_owned();
-            return Err(DirectoryError::OtherName { path, found: file.name, asked });
+            return Err(DirectoryError::OtherName {
+                path,
+                found: file.name,
+                asked,
+            });
         }
         Ok(Some(Identity {
             cluster: file.cluster_id.parse().map_err(damaged)?,
@@ -173,17 +197,6 @@ impl DataDirectory {
         out.write_all(&serde_json::to_vec_pretty(&file).map_err(io::Error::other)?)?;
         out.sync_all()?;
         fs::rename(&temporary, self.path.join(IDENTITY_FILE))?;
-        File::open(&self.path)?.sync_all()
-    }
-
-    /// Forgets an identity that was never used: a join that was cut off before the first entry.
-    ///
-    /// # Errors
-    ///
-    /// The disk fails.
-    pub fn forget_unused_identity(&self) -> io::Result<()> {
-        fs::remove_dir_all(self.path.join("raft"))?;
-        fs::remove_file(self.path.join(IDENTITY_FILE))?;
         File::open(&self.path)?.sync_all()
     }
 }
@@ -223,29 +236,35 @@ mod tests {
     }
 
     #[test]
-    fn foreign_files_lost_and_damaged_identities_are_refused() {
+    fn foreign_files_and_damaged_identities_are_refused() {
         let foreign = tempfile::tempdir().unwrap();
         fs::write(foreign.path().join("thesis.doc"), "x").unwrap();
         let error = DataDirectory::open(foreign.path()).unwrap_err();
         assert!(error.to_string().contains("thesis.doc"), "{error}");
 
-        let lost = tempfile::tempdir().unwrap();
-        fs::create_dir(lost.path().join("raft")).unwrap();
-        let error = DataDirectory::open(lost.path()).unwrap().identity(None).unwrap_err();
-        assert!(matches!(error, DirectoryError::IdentityLost(_)), "{error}");
-
         let damaged = tempfile::tempdir().unwrap();
         fs::write(damaged.path().join(IDENTITY_FILE), "{").unwrap();
-        let error = DataDirectory::open(damaged.path()).unwrap().identity(None).unwrap_err();
-        assert!(matches!(error, DirectoryError::IdentityDamaged { .. }), "{error}");
+        let error = DataDirectory::open(damaged.path())
+            .unwrap()
+            .identity(None)
+            .unwrap_err();
+        assert!(
+            matches!(error, DirectoryError::IdentityDamaged { .. }),
+            "{error}"
+        );
 
         let newer = tempfile::tempdir().unwrap();
         let data = DataDirectory::open(newer.path()).unwrap();
         data.write_identity(&identity()).unwrap();
         let path = newer.path().join(IDENTITY_FILE);
-        let text = fs::read_to_string(&path).unwrap().replace("\"format\": 1", "\"format\": 2");
+        let text = fs::read_to_string(&path)
+            .unwrap()
+            .replace("\"format\": 1", "\"format\": 2");
         fs::write(&path, text).unwrap();
         let error = data.identity(None).unwrap_err();
-        assert!(matches!(error, DirectoryError::NewerFormat { found: 2, .. }), "{error}");
+        assert!(
+            matches!(error, DirectoryError::NewerFormat { found: 2, .. }),
+            "{error}"
+        );
     }
 }

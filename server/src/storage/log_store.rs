@@ -37,7 +37,9 @@ impl LogBounds {
 /// Returns the bytes an entry's payload takes, never more than its encoding.
 pub fn approximate_size(payload: &Payload) -> usize {
     const FIXED: usize = 32;
-    let Payload::Normal(command) = payload else { return FIXED };
+    let Payload::Normal(command) = payload else {
+        return FIXED;
+    };
     FIXED
         + match &command.op {
             Op::Put { put, .. } => put.key.len() + put.value.len(),
@@ -61,6 +63,24 @@ impl LogStore {
     #[must_use]
     pub fn has_vote(&self) -> bool {
         self.vote().is_some()
+    }
+
+    /// Returns true when an entry above `applied` changes the membership. Blocks on old entries.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails.
+    pub async fn has_membership_above(&self, applied: u64) -> io::Result<bool> {
+        let above = self.read(applied + 1, u64::MAX, usize::MAX).await?;
+        Ok(above
+            .iter()
+            .any(|entry| matches!(entry.payload, Payload::Membership(_))))
+    }
+
+    /// Returns true when nothing was ever written: no vote and no entry.
+    #[must_use]
+    pub fn is_unused(&self) -> bool {
+        self.vote().is_none() && self.bounds().last.is_none()
     }
 
     fn vote(&self) -> Option<Vote> {
@@ -108,7 +128,8 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read(start, end.min(start + REPLICATE_ENTRIES), REPLICATE_BYTES).await
+        self.read(start, end.min(start + REPLICATE_ENTRIES), REPLICATE_BYTES)
+            .await
     }
 }
 
@@ -117,7 +138,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
         let bounds = self.bounds();
-        Ok(LogState { last_purged_log_id: bounds.purged, last_log_id: bounds.last })
+        Ok(LogState {
+            last_purged_log_id: bounds.purged,
+            last_log_id: bounds.last,
+        })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -135,7 +159,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        let Some(committed) = committed else { return Ok(()) };
+        let Some(committed) = committed else {
+            return Ok(());
+        };
         match self {
             Self::Durable(wal) => wal.save_committed(committed),
             Self::Memory(memory) => {

@@ -32,7 +32,10 @@ impl MemoryLog {
     /// Reads `[start, end)`, cut after `max_bytes` but never to nothing.
     pub(super) fn read(&self, start: u64, end: u64, max_bytes: usize) -> Vec<Entry> {
         let inner = self.0.lock();
-        let first = inner.entries.front().map_or(0, |entry| entry.log_id.index());
+        let first = inner
+            .entries
+            .front()
+            .map_or(0, |entry| entry.log_id.index());
         let skip = usize::try_from(start.saturating_sub(first)).unwrap_or(usize::MAX);
         let mut bytes = 0;
         inner
@@ -67,15 +70,27 @@ impl MemoryLog {
     pub(super) fn truncate_after(&self, last: Option<LogId>) {
         let mut inner = self.0.lock();
         let keep = last.map_or(0, |id| id.index() + 1);
-        while inner.entries.back().is_some_and(|entry| entry.log_id.index() >= keep) {
+        while inner
+            .entries
+            .back()
+            .is_some_and(|entry| entry.log_id.index() >= keep)
+        {
             inner.entries.pop_back();
         }
-        inner.bounds.last = inner.entries.back().map(|entry| entry.log_id).or(inner.bounds.purged);
+        inner.bounds.last = inner
+            .entries
+            .back()
+            .map(|entry| entry.log_id)
+            .or(inner.bounds.purged);
     }
 
     pub(super) fn purge(&self, upto: LogId) {
         let mut inner = self.0.lock();
-        while inner.entries.front().is_some_and(|entry| entry.log_id.index() <= upto.index()) {
+        while inner
+            .entries
+            .front()
+            .is_some_and(|entry| entry.log_id.index() <= upto.index())
+        {
             inner.entries.pop_front();
         }
         inner.bounds.purged = inner.bounds.purged.max(Some(upto));

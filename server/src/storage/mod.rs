@@ -60,6 +60,9 @@ impl Storage {
     /// Returns storage that writes nothing and is gone with the process.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self { log: LogStore::Memory(MemoryLog::default()), snapshots: Snapshots::in_memory() }
+        Self {
+            log: LogStore::Memory(MemoryLog::default()),
+            snapshots: Snapshots::in_memory(),
+        }
     }
 }

@@ -102,7 +102,9 @@ fn take_record(input: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<()> {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     if crc32fast::hash(buffer).to_be_bytes() != checksum {
-        return Err(codec::invalid("a record's checksum does not match".to_owned()));
+        return Err(codec::invalid(
+            "a record's checksum does not match".to_owned(),
+        ));
     }
     Ok(())
 }
@@ -159,11 +161,13 @@ pub(super) fn read(file: &File) -> io::Result<(SnapshotMeta, State)> {
     let mut state = State::restore(header.revision, header.log_time_ms, header.wall_time_ms);
     for _ in 0..header.keys {
         let (key, record): (Key, Record) = take(&mut input, &mut buffer)?;
-        state.restore_key(key, Arc::new(record));
+        state.restore_key(&key, Arc::new(record));
     }
     nothing_follows(&mut input)?;
     if (state.len() as u64, state.hash()) != (header.keys, header.hash) {
-        return Err(codec::invalid("the keys do not match the header's hash".to_owned()));
+        return Err(codec::invalid(
+            "the keys do not match the header's hash".to_owned(),
+        ));
     }
     Ok((header.meta, state))
 }

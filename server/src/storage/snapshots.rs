@@ -59,7 +59,11 @@ impl IncomingSnapshot {
         }
         self.file.sync_all()?;
         let file = Arc::new(self.file.try_clone()?);
-        Ok(SnapshotFile { path: self.path.take(), file, bytes: self.bytes })
+        Ok(SnapshotFile {
+            path: self.path.take(),
+            file,
+            bytes: self.bytes,
+        })
     }
 }
 
@@ -94,7 +98,10 @@ impl Snapshots {
     }
 
     fn at(place: Place) -> Self {
-        Self { place: Arc::new(place), unfinished: Arc::default() }
+        Self {
+            place: Arc::new(place),
+            unfinished: Arc::default(),
+        }
     }
 
     /// Starts an unfinished snapshot.
@@ -107,13 +114,21 @@ impl Snapshots {
             Place::Directory(directory) => {
                 let number = self.unfinished.fetch_add(1, Ordering::Relaxed);
                 let path = directory.join(format!("{number}.tmp"));
-                let file =
-                    File::options().create(true).truncate(true).read(true).write(true).open(&path)?;
+                let file = File::options()
+                    .create(true)
+                    .truncate(true)
+                    .read(true)
+                    .write(true)
+                    .open(&path)?;
                 (file, Some(path))
             }
             Place::Memory(_) => (memory_file()?, None),
         };
-        Ok(IncomingSnapshot { file, path, bytes: 0 })
+        Ok(IncomingSnapshot {
+            file,
+            path,
+            bytes: 0,
+        })
     }
 
     /// Writes a state as the current snapshot. Blocks; memory is bounded by one record.
@@ -130,9 +145,10 @@ impl Snapshots {
         let name = file.path.clone();
         let (meta, state) = snapshot_file::read(&file.file).map_err(|error| match name {
             None => error,
-            Some(path) => {
-                io::Error::new(error.kind(), format!("snapshot `{}`: {error}", path.display()))
-            }
+            Some(path) => io::Error::new(
+                error.kind(),
+                format!("snapshot `{}`: {error}", path.display()),
+            ),
         })?;
         self.publish(&meta, file)?;
         Ok((meta, state))
@@ -147,14 +163,21 @@ impl Snapshots {
                 Some(path) => {
                     let file = File::open(&path)?;
                     let bytes = file.metadata()?.len();
-                    Some(SnapshotFile { path: Some(path), file: Arc::new(file), bytes })
+                    Some(SnapshotFile {
+                        path: Some(path),
+                        file: Arc::new(file),
+                        bytes,
+                    })
                 }
             },
         };
         let Some(file) = file else { return Ok(None) };
         let meta = snapshot_file::read_meta(&file.file).map_err(|error| {
             let path = file.path.as_deref().unwrap_or(Path::new("memory"));
-            io::Error::new(error.kind(), format!("snapshot `{}`: {error}", path.display()))
+            io::Error::new(
+                error.kind(),
+                format!("snapshot `{}`: {error}", path.display()),
+            )
         })?;
         Ok(Some((meta, file)))
     }
@@ -167,7 +190,9 @@ impl Snapshots {
                 return Ok(file);
             }
             (Place::Directory(_), None) => {
-                return Err(io::Error::other("a snapshot in memory cannot be made durable"));
+                return Err(io::Error::other(
+                    "a snapshot in memory cannot be made durable",
+                ));
             }
             (Place::Directory(directory), Some(from)) => (directory, from),
         };
@@ -180,7 +205,10 @@ impl Snapshots {
         for older in complete(directory)?.into_iter().filter(|path| *path < to) {
             fs::remove_file(older)?;
         }
-        Ok(SnapshotFile { path: Some(to), ..file })
+        Ok(SnapshotFile {
+            path: Some(to),
+            ..file
+        })
     }
 }
 
@@ -189,7 +217,10 @@ fn complete(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "snap") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "snap")
+        {
             paths.push(path);
         }
     }
@@ -204,10 +235,16 @@ fn newest(directory: &Path) -> io::Result<Option<PathBuf>> {
 #[cfg(target_os = "linux")]
 fn memory_file() -> io::Result<File> {
     let flags = rustix::fs::MemfdFlags::CLOEXEC;
-    Ok(File::from(rustix::fs::memfd_create("conclave-snapshot", flags)?))
+    Ok(File::from(rustix::fs::memfd_create(
+        "conclave-snapshot",
+        flags,
+    )?))
 }
 
 #[cfg(not(target_os = "linux"))]
 fn memory_file() -> io::Result<File> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "-inmem needs Linux"))
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "-inmem needs Linux",
+    ))
 }

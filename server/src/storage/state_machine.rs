@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::snapshot_file::SnapshotFile;
 use super::{Snapshot, Snapshots, approximate_size};
-use crate::raft::{Entry, LogId, Membership, SnapshotMeta, TypeConfig};
+use crate::raft::{Entry, LogId, Membership, NodeId, SnapshotMeta, TypeConfig};
 use crate::state::{Outcome, State, View};
 
 /// Entries applied before the view is published and their writers are answered.
@@ -26,6 +26,8 @@ const BATCH_ENTRIES: usize = 512;
 pub struct Published {
     view: ArcSwap<View>,
     applied: watch::Sender<u64>,
+    /// Voters of the newest applied membership.
+    voters: ArcSwap<Vec<NodeId>>,
     /// Log bytes applied since the last snapshot was built or installed.
     bytes_since_snapshot: AtomicU64,
     /// Size of the last snapshot.
@@ -37,6 +39,7 @@ impl Published {
         Self {
             view: ArcSwap::default(),
             applied: watch::Sender::new(0),
+            voters: ArcSwap::default(),
             bytes_since_snapshot: AtomicU64::new(0),
             snapshot_bytes: AtomicU64::new(0),
         }
@@ -61,6 +64,17 @@ impl Published {
             self.bytes_since_snapshot.load(Ordering::Relaxed),
             self.snapshot_bytes.load(Ordering::Relaxed),
         )
+    }
+
+    /// Returns the voters of the newest applied membership.
+    #[must_use]
+    pub fn voters(&self) -> Arc<Vec<NodeId>> {
+        self.voters.load_full()
+    }
+
+    fn note_membership(&self, membership: &Membership) {
+        self.voters
+            .store(Arc::new(membership.voter_ids().collect()));
     }
 
     fn note_snapshot(&self, bytes: u64) {
@@ -109,6 +123,7 @@ impl StateMachine {
             EntryPayload::Membership(membership) => {
                 self.state.apply_membership(index);
                 self.membership = Membership::new(Some(entry.log_id), membership);
+                self.published.note_membership(&self.membership);
                 Outcome::Nothing
             }
         };
@@ -140,18 +155,21 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         Strm: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
     {
         let mut answers: Vec<(ApplyResponder<TypeConfig>, Outcome)> = Vec::new();
-        while let Some((entry, responder)) = entries.try_next().await? {
-            let mut next = Some((entry, responder));
-            // As many as are there already, without waiting for more.
-            for _ in 0..BATCH_ENTRIES {
-                let Some((entry, responder)) = next.take() else { break };
+        while let Some(mut item) = entries.try_next().await? {
+            let mut applied = 0;
+            loop {
+                let (entry, responder) = item;
                 let outcome = self.apply_entry(entry);
                 answers.extend(responder.map(|responder| (responder, outcome)));
-                next = entries.next().now_or_never().flatten().transpose()?;
-            }
-            if let Some((entry, responder)) = next {
-                let outcome = self.apply_entry(entry);
-                answers.extend(responder.map(|responder| (responder, outcome)));
+                applied += 1;
+                // As many as are there already, without waiting for more.
+                if applied == BATCH_ENTRIES {
+                    break;
+                }
+                match entries.next().now_or_never().flatten().transpose()? {
+                    Some(next) => item = next,
+                    None => break,
+                }
             }
             self.publish();
             for (responder, outcome) in answers.drain(..) {
@@ -177,13 +195,18 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         }
     }
 
-    async fn install_snapshot(&mut self, _meta: &SnapshotMeta, file: SnapshotFile) -> io::Result<()> {
+    async fn install_snapshot(
+        &mut self,
+        _meta: &SnapshotMeta,
+        file: SnapshotFile,
+    ) -> io::Result<()> {
         let snapshots = self.snapshots.clone();
         let bytes = file.bytes;
         let (meta, state) = tokio::task::spawn_blocking(move || snapshots.install(file)).await??;
         self.state = state;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership;
+        self.published.note_membership(&self.membership);
         self.published.note_snapshot(bytes);
         self.publish();
         Ok(())

@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream;
@@ -64,12 +64,18 @@ fn put(index: u64, bytes: usize) -> Payload {
         request_id: RequestId::new("request").unwrap(),
         origin: "node0".into(),
         client: None,
-        op: Op::Put { put, condition: Condition::default(), return_previous: false },
+        op: Op::Put {
+            put,
+            condition: Condition::default(),
+            return_previous: false,
+        },
     })
 }
 
 fn entries(term: u64, range: std::ops::Range<u64>, bytes: usize) -> Vec<Entry> {
-    range.map(|index| Entry::new(id(term, index), put(index, bytes))).collect()
+    range
+        .map(|index| Entry::new(id(term, index), put(index, bytes)))
+        .collect()
 }
 
 async fn append(log: &mut LogStore, entries: Vec<Entry>) -> io::Result<()> {
@@ -80,10 +86,10 @@ async fn append(log: &mut LogStore, entries: Vec<Entry>) -> io::Result<()> {
 
 /// Opens a log that another handle of this process may still be closing.
 fn reopen(directory: &Path) -> io::Result<LogStore> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = crate::clock::now() + Duration::from_secs(10);
     loop {
         match Wal::open(directory) {
-            Err(error) if error.to_string().contains("lock") && Instant::now() < deadline => {
+            Err(error) if error.to_string().contains("lock") && crate::clock::now() < deadline => {
                 std::thread::yield_now();
             }
             result => return result.map(LogStore::Durable),
@@ -123,7 +129,10 @@ async fn everything_acknowledged_is_there_after_a_reopen() {
     assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new(3, 2)));
     let found = log.try_get_log_entries(..).await.unwrap();
     assert_eq!(found.len(), 51);
-    assert_eq!((found[0].log_id, found[50].log_id), (id(1, 100), id(2, 150)));
+    assert_eq!(
+        (found[0].log_id, found[50].log_id),
+        (id(1, 100), id(2, 150))
+    );
     assert_eq!(found[0].payload, put(100, 5_000));
 }
 
@@ -133,9 +142,13 @@ async fn entries_of_an_older_term_after_a_truncation_stay_readable() {
     let directory = tempfile::tempdir().unwrap();
     let mut log = LogStore::Durable(Wal::open(&directory.path().join("raft")).unwrap());
     append(&mut log, entries(1, 0..5, 64 << 10)).await.unwrap();
-    append(&mut log, entries(9, 5..400, 64 << 10)).await.unwrap();
+    append(&mut log, entries(9, 5..400, 64 << 10))
+        .await
+        .unwrap();
     log.truncate_after(Some(id(1, 4))).await.unwrap();
-    append(&mut log, entries(2, 5..200, 64 << 10)).await.unwrap();
+    append(&mut log, entries(2, 5..200, 64 << 10))
+        .await
+        .unwrap();
     let found = log.try_get_log_entries(..).await.unwrap();
     assert_eq!(found.len(), 200);
     assert_eq!(found[199].log_id, id(2, 199));
@@ -153,17 +166,26 @@ async fn a_damaged_record_that_is_not_the_last_is_an_error() {
 
         let file = files(&path, "wal").remove(0);
         let mut bytes = fs::read(&file).unwrap();
-        let key = bytes.windows(9).position(|window| window == b"key000005").unwrap();
+        let key = bytes
+            .windows(9)
+            .position(|window| window == b"key000005")
+            .unwrap();
         let at = match place {
             "value" => key + 40,
             "length" => key - 30,
             _ => key - 45,
         };
         bytes[at] ^= 1;
-        let mut out = OpenOptions::new().write(true).truncate(true).open(&file).unwrap();
+        let mut out = OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .open(&file)
+            .unwrap();
         out.write_all(&bytes).unwrap();
         drop(out);
-        let error = reopen(&path).err().unwrap_or_else(|| panic!("damaged {place} went unnoticed"));
+        let error = reopen(&path)
+            .err()
+            .unwrap_or_else(|| panic!("damaged {place} went unnoticed"));
         let name = file.file_name().unwrap().to_str().unwrap();
         assert!(error.to_string().contains(name), "{place}: {error}");
     }
@@ -177,15 +199,23 @@ async fn an_unfinished_last_record_is_cut_off() {
     append(&mut log, entries(1, 0..10, 100)).await.unwrap();
     drop(log);
     drop(reopen(&path).unwrap());
-    let file = OpenOptions::new().write(true).open(files(&path, "wal").remove(0)).unwrap();
+    let file = OpenOptions::new()
+        .write(true)
+        .open(files(&path, "wal").remove(0))
+        .unwrap();
     file.set_len(file.metadata().unwrap().len() - 30).unwrap();
     let mut log = reopen(&path).unwrap();
-    assert_eq!(log.get_log_state().await.unwrap().last_log_id, Some(id(1, 8)));
+    assert_eq!(
+        log.get_log_state().await.unwrap().last_log_id,
+        Some(id(1, 8))
+    );
 }
 
 async fn filled(snapshots: Snapshots, keys: u64) -> StateMachine {
     let mut machine = StateMachine::new(snapshots);
-    let applied = entries(1, 1..keys + 1, 100).into_iter().map(|entry| Ok((entry, None)));
+    let applied = entries(1, 1..keys + 1, 100)
+        .into_iter()
+        .map(|entry| Ok((entry, None)));
     machine.apply(stream::iter(applied)).await.unwrap();
     machine
 }
@@ -195,14 +225,30 @@ async fn a_snapshot_restores_the_same_state_and_replaces_the_older_one() {
     let directory = tempfile::tempdir().unwrap();
     let snapshots = Snapshots::open(directory.path()).unwrap();
     let mut machine = filled(snapshots.clone(), 10).await;
-    machine.get_snapshot_builder().await.build_snapshot().await.unwrap();
-    machine.apply(stream::iter([Ok((entries(1, 11..12, 1).remove(0), None))])).await.unwrap();
-    machine.get_snapshot_builder().await.build_snapshot().await.unwrap();
+    machine
+        .get_snapshot_builder()
+        .await
+        .build_snapshot()
+        .await
+        .unwrap();
+    machine
+        .apply(stream::iter([Ok((entries(1, 11..12, 1).remove(0), None))]))
+        .await
+        .unwrap();
+    machine
+        .get_snapshot_builder()
+        .await
+        .build_snapshot()
+        .await
+        .unwrap();
     assert_eq!(files(directory.path(), "snap").len(), 1);
 
     let mut other = StateMachine::new(Snapshots::open(directory.path()).unwrap());
     let current = other.get_current_snapshot().await.unwrap().unwrap();
-    other.install_snapshot(&current.meta, current.snapshot).await.unwrap();
+    other
+        .install_snapshot(&current.meta, current.snapshot)
+        .await
+        .unwrap();
     let (one, two) = (machine.published().view(), other.published().view());
     assert_eq!((one.state.hash(), one.state.len()), (two.state.hash(), 11));
     assert_eq!(two.applied_index, 11);
@@ -214,7 +260,12 @@ async fn a_snapshot_cut_off_anywhere_or_damaged_is_never_loaded() {
     let directory = tempfile::tempdir().unwrap();
     let snapshots = Snapshots::open(directory.path()).unwrap();
     let mut machine = filled(snapshots.clone(), 20).await;
-    let whole = machine.get_snapshot_builder().await.build_snapshot().await.unwrap();
+    let whole = machine
+        .get_snapshot_builder()
+        .await
+        .build_snapshot()
+        .await
+        .unwrap();
     let bytes = fs::read(files(directory.path(), "snap").remove(0)).unwrap();
 
     let load = |bytes: &[u8]| {
@@ -238,9 +289,16 @@ async fn a_snapshot_cut_off_anywhere_or_damaged_is_never_loaded() {
     assert!(load(&longer).0.is_err());
 
     let current = machine.get_current_snapshot().await.unwrap().unwrap();
-    assert_eq!(current.meta, whole.meta, "the complete one is still the current one");
+    assert_eq!(
+        current.meta, whole.meta,
+        "the complete one is still the current one"
+    );
     drop(Snapshots::open(directory.path()).unwrap());
-    assert_eq!(files(directory.path(), "tmp").len(), 0, "unfinished files are deleted at start");
+    assert_eq!(
+        files(directory.path(), "tmp").len(),
+        0,
+        "unfinished files are deleted at start"
+    );
 }
 
 #[tokio::test]

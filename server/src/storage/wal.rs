@@ -62,7 +62,10 @@ impl Types for WalTypes {
 
 /// Somebody who waits until a group is durable.
 enum Notify {
-    Append { done: IOFlushed<TypeConfig>, _bytes: OwnedSemaphorePermit },
+    Append {
+        done: IOFlushed<TypeConfig>,
+        _bytes: OwnedSemaphorePermit,
+    },
     Vote(oneshot::Sender<io::Result<()>>),
 }
 
@@ -147,7 +150,10 @@ fn flusher(log: &RwLock<RaftLog<WalTypes>>, queue: &mpsc::Receiver<Waiter>) {
 /// raft-log names a damaged file by its number only: `ChunkId(00_000_…)` is in `r-00_000_….wal`.
 fn name_file(directory: &Path, error: &io::Error) -> io::Error {
     let text = error.to_string();
-    let number = text.split("ChunkId(").nth(1).and_then(|rest| rest.split(')').next());
+    let number = text
+        .split("ChunkId(")
+        .nth(1)
+        .and_then(|rest| rest.split(')').next());
     let message = match number {
         Some(number) => {
             let file = directory.join(format!("r-{number}.wal"));
@@ -228,7 +234,9 @@ impl Wal {
         let waiter = Waiter(Some(notify));
         let mut log = self.log.write();
         write(&mut log)?;
-        self.queue.send(waiter).map_err(|_waiter_answered_by_drop| stopped())
+        self.queue
+            .send(waiter)
+            .map_err(|_waiter_answered_by_drop| stopped())
     }
 
     pub(super) fn bounds(&self) -> LogBounds {
@@ -292,7 +300,9 @@ impl Wal {
 
     pub(super) async fn save_vote(&self, vote: Vote) -> io::Result<()> {
         let (done, saved) = oneshot::channel();
-        self.submit(Notify::Vote(done), |log| log.save_vote(Field(vote)).map(drop))?;
+        self.submit(Notify::Vote(done), |log| {
+            log.save_vote(Field(vote)).map(drop)
+        })?;
         match saved.await {
             Ok(result) => result,
             Err(oneshot::error::RecvError { .. }) => Err(stopped()),
@@ -316,13 +326,25 @@ impl Wal {
         entries: Vec<Entry>,
         done: IOFlushed<TypeConfig>,
     ) -> io::Result<()> {
-        let bytes: usize = entries.iter().map(|entry| approximate_size(&entry.payload)).sum();
-        let records: Vec<_> =
-            entries.into_iter().map(|e| (Field(e.log_id), Field(e.payload))).collect();
+        let bytes: usize = entries
+            .iter()
+            .map(|entry| approximate_size(&entry.payload))
+            .sum();
+        let records: Vec<_> = entries
+            .into_iter()
+            .map(|e| (Field(e.log_id), Field(e.payload)))
+            .collect();
         let permits = u32::try_from(bytes.min(UNSYNCED_BYTES)).map_err(io::Error::other)?;
-        let permit =
-            self.unsynced.clone().acquire_many_owned(permits).await.map_err(io::Error::other)?;
-        let notify = Notify::Append { done, _bytes: permit };
+        let permit = self
+            .unsynced
+            .clone()
+            .acquire_many_owned(permits)
+            .await
+            .map_err(io::Error::other)?;
+        let notify = Notify::Append {
+            done,
+            _bytes: permit,
+        };
         self.submit(notify, |log| log.append(records).map(drop))
     }
 

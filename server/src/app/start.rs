@@ -1,0 +1,124 @@
+//! Starting Raft and the service for a known identity, and stopping them.
+
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context, anyhow};
+
+use super::member;
+use crate::config::Config;
+use crate::network::{Addresses, LocalNode, NetworkFactory, PeerServer, Peers, Running};
+use crate::node::{Consensus, Contact, Housekeeping, Node, NodeOptions};
+use crate::raft::openraft_config;
+use crate::storage::{Formation, Identity, LogStore, Published, Raft, StateMachine, Storage};
+
+/// A running node with everything that must outlive it.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) node: Node,
+    _housekeeping: Housekeeping,
+}
+
+impl Started {
+    /// Hands over where that is wanted, and stops Raft.
+    pub(super) async fn stop(&self, hand_over: bool) {
+        if hand_over {
+            self.node.shutdown().await;
+        }
+    }
+}
+
+/// Recovers the state and starts Raft, the service and its answers to peers.
+pub(super) async fn start_node(
+    config: &Config,
+    storage: Storage,
+    identity: Identity,
+    peers: &PeerServer,
+) -> anyhow::Result<Started> {
+    let options = config.raft_options;
+    let raft_config = openraft_config(&identity.cluster.to_string(), &options)
+        .map_err(|error| anyhow!("raft configuration: {error}"))?;
+    let local = LocalNode {
+        cluster: identity.cluster,
+        id: identity.id,
+        name: identity.name.clone(),
+    };
+    let addresses = Addresses::default();
+    let machine = StateMachine::new(storage.snapshots.clone());
+    let published = machine.published();
+    // The network asks for the quorum's age, which only exists once Raft does.
+    let late: Arc<OnceLock<Consensus>> = Arc::default();
+    let asked = late.clone();
+    let network = NetworkFactory::new(
+        local.clone(),
+        addresses.clone(),
+        options.election_max * 2,
+        move || asked.get()?.quorum_age(),
+    );
+    let log = storage.log.clone();
+    let raft = Raft::build(identity.id, Arc::new(raft_config), network, log, machine)
+        .await
+        .context("cannot recover the data directory")?;
+    stay_silent(&storage.log, &published, &identity, options.lease()).await?;
+    let consensus = Consensus::new(raft.clone(), identity.id, &options, published);
+    drop(late.set(consensus.clone()));
+    raft.run();
+
+    let node = Node::new(
+        NodeOptions {
+            cluster: identity.cluster,
+            env: config.env.clone(),
+            member: member_of(config, &identity),
+            raft: options,
+            ui_build: crate::http::UI_BUILD,
+        },
+        consensus.clone(),
+        Arc::new(Peers::new(local.clone(), addresses.clone())),
+        Contact::default(),
+    );
+    let housekeeping = Housekeeping::start(&node, move |members| addresses.set(members));
+    peers.run(Running {
+        local,
+        raft,
+        snapshots: storage.snapshots,
+        contact: node.contact(),
+        handler: Arc::new(node.clone()),
+    });
+    if identity.formation == Formation::Formed {
+        let own = member_of(config, &identity);
+        consensus
+            .form(own)
+            .await
+            .map_err(|error| anyhow!("cannot form the cluster: {error}"))?;
+    }
+    Ok(Started {
+        node,
+        _housekeeping: housekeeping,
+    })
+}
+
+fn member_of(config: &Config, identity: &Identity) -> crate::raft::Member {
+    crate::raft::Member {
+        name: identity.name.clone(),
+        ..member(config)
+    }
+}
+
+/// A restarted voter has forgotten the lease that it granted to a leader by answering it: for one
+/// lease it neither votes nor campaigns. The only voter of a cluster need not wait for itself.
+async fn stay_silent(
+    log: &LogStore,
+    published: &Published,
+    identity: &Identity,
+    lease: std::time::Duration,
+) -> anyhow::Result<()> {
+    if !log.has_vote() {
+        return Ok(());
+    }
+    let applied = published.view().applied_index;
+    let alone = **published.voters() == [identity.id] && !log.has_membership_above(applied).await?;
+    if !alone {
+        tracing::info!("staying silent for {lease:?}: a lease may still be running");
+        tokio::time::sleep(lease).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,421 @@
+//! Flags and environment. Every flag with one dash or two; flags win over the environment.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use conclave_shared::limits;
+
+use super::{HostPort, InvalidAddress};
+use crate::raft::RaftOptions;
+
+/// Distributed key-value and lock store.
+///
+/// Without -join an empty data directory becomes a new one-node cluster; a used one goes on where
+/// it was. Every flag may be written with one dash or two.
+#[derive(Debug, Parser)]
+#[command(name = "conclave", version, max_term_width = 100)]
+struct Flags {
+    /// Name of this node [default: the Raft address].
+    #[arg(long, env = "CONCLAVE_ID", value_name = "NAME")]
+    id: Option<String>,
+
+    /// Client API and dashboard: the address that others dial, and that is bound
+    /// [default: localhost:11000, or the port of the environment's PORT].
+    #[arg(long, env = "CONCLAVE_HADDR", value_name = "HOST:PORT")]
+    haddr: Option<String>,
+
+    /// Peer protocol: the address that others dial, and that is bound [default: localhost:12000].
+    #[arg(long, env = "CONCLAVE_RADDR", value_name = "HOST:PORT")]
+    raddr: Option<String>,
+
+    /// Bind the client API here instead, for example on 0.0.0.0:11000.
+    #[arg(long, env = "CONCLAVE_HLISTEN", value_name = "HOST:PORT")]
+    hlisten: Option<String>,
+
+    /// Bind the peer protocol here instead.
+    #[arg(long, env = "CONCLAVE_RLISTEN", value_name = "HOST:PORT")]
+    rlisten: Option<String>,
+
+    /// Join the cluster of any of these members; HTTP or Raft addresses, `:11000` is localhost.
+    #[arg(
+        long,
+        env = "CONCLAVE_JOIN",
+        value_name = "HOST:PORT,…",
+        value_delimiter = ','
+    )]
+    join: Vec<String>,
+
+    /// Give up joining after this time.
+    #[arg(long, env = "CONCLAVE_JOIN_TIMEOUT", value_name = "TIME", default_value = "30s",
+          value_parser = duration)]
+    join_timeout: Duration,
+
+    /// Keep everything in memory: nothing is written, every start is a new member.
+    #[arg(long, env = "CONCLAVE_INMEM")]
+    inmem: bool,
+
+    /// Name of the environment, shown in the status.
+    #[arg(long, env = "CONCLAVE_ENV", value_name = "NAME", default_value = "dev")]
+    env: String,
+
+    /// Start a snapshot after this many log bytes.
+    #[arg(long, env = "CONCLAVE_SNAPSHOT_LOG_BYTES", value_name = "BYTES",
+          default_value_t = RaftOptions::default().snapshot_log_bytes)]
+    snapshot_log_bytes: u64,
+
+    /// Log entries kept below a snapshot for members that were away briefly.
+    #[arg(long, env = "CONCLAVE_SNAPSHOT_LOG_KEEP", value_name = "ENTRIES",
+          default_value_t = RaftOptions::default().snapshot_log_keep)]
+    snapshot_log_keep: u64,
+
+    /// Log level and filter, such as `info` or `conclave_server=debug`.
+    #[arg(
+        long,
+        env = "CONCLAVE_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    log: String,
+
+    /// Form of the log lines.
+    #[arg(long, env = "CONCLAVE_LOG_FORMAT", value_enum, default_value = "text")]
+    log_format: LogFormat,
+
+    /// Data directory [default: ./data/ID].
+    #[arg(value_name = "DATA_DIR", env = "CONCLAVE_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+/// Form of the log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// What a node is started with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub name: String,
+    /// The name was given, so that it must be the data directory's.
+    pub name_given: bool,
+    pub http: HostPort,
+    pub raft: HostPort,
+    pub http_listen: HostPort,
+    pub raft_listen: HostPort,
+    pub join: Vec<HostPort>,
+    pub join_timeout: Duration,
+    /// `None` keeps everything in memory.
+    pub data_dir: Option<PathBuf>,
+    pub env: String,
+    pub raft_options: RaftOptions,
+    pub log_filter: String,
+    pub log_format: LogFormat,
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// clap's own text, already made for people.
+    #[error("{0}")]
+    Usage(String),
+    #[error("{flag}: {source}")]
+    Address {
+        flag: &'static str,
+        source: InvalidAddress,
+    },
+    #[error(
+        "{flag} {address}: nobody can dial an unspecified address; name the one that others use, \
+         and bind {address} with {listen}"
+    )]
+    Unspecified {
+        flag: &'static str,
+        listen: &'static str,
+        address: HostPort,
+    },
+    #[error(
+        "-id: a node name has 1 to {} bytes, without control characters",
+        limits::NODE_NAME_BYTES
+    )]
+    Name,
+    #[error("PORT `{0}` is not a port number")]
+    Port(String),
+    #[error("-join: {0} is this node's own address")]
+    JoinSelf(HostPort),
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Parsed {
+    Run(Box<Config>),
+    /// `--help` or `--version`: print the text and end well.
+    Show(String),
+}
+
+/// Parses flags and environment.
+///
+/// # Errors
+///
+/// A flag is unknown, or a value is not acceptable; the text names it.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    port: Option<String>,
+) -> Result<Parsed, ConfigError> {
+    let flags = match Flags::try_parse_from(arguments.into_iter().map(two_dashes)) {
+        Ok(flags) => flags,
+        Err(error) if !error.use_stderr() => return Ok(Parsed::Show(error.to_string())),
+        Err(error) => return Err(ConfigError::Usage(error.to_string().trim_end().to_owned())),
+    };
+    resolve(flags, port).map(|config| Parsed::Run(Box::new(config)))
+}
+
+/// Go's flag package, which the seeds use, takes `-id` and `--id` alike.
+fn two_dashes(argument: OsString) -> OsString {
+    let Some(text) = argument.to_str() else {
+        return argument;
+    };
+    let long = text.strip_prefix('-').filter(|rest| {
+        rest.len() > 1 && rest.starts_with(|first: char| first.is_ascii_alphabetic())
+    });
+    match long {
+        // `-c file` and `-h` stay short; everything longer is a long flag.
+        Some(rest) => format!("--{rest}").into(),
+        None => argument,
+    }
+}
+
+fn resolve(flags: Flags, port: Option<String>) -> Result<Config, ConfigError> {
+    let http = match (&flags.haddr, port.filter(|port| !port.is_empty())) {
+        (Some(text), _) => address("-haddr", text)?,
+        (None, Some(port)) => {
+            let number = port
+                .parse()
+                .map_err(|_not_a_port| ConfigError::Port(port.clone()))?;
+            HostPort {
+                host: "localhost".to_owned(),
+                port: number,
+            }
+        }
+        (None, None) => HostPort {
+            host: "localhost".to_owned(),
+            port: 11_000,
+        },
+    };
+    let raft = match &flags.raddr {
+        Some(text) => address("-raddr", text)?,
+        None if flags.haddr.is_none() && http.port != 11_000 => HostPort {
+            host: http.host.clone(),
+            port: consens_raft_port(http.port),
+        },
+        None => HostPort {
+            host: "localhost".to_owned(),
+            port: 12_000,
+        },
+    };
+    let http_listen = listen("-haddr", "-hlisten", &http, flags.hlisten.as_deref())?;
+    let raft_listen = listen("-raddr", "-rlisten", &raft, flags.rlisten.as_deref())?;
+    let name_given = flags.id.is_some();
+    let name = flags.id.unwrap_or_else(|| raft.to_string());
+    if name.is_empty() || name.len() > limits::NODE_NAME_BYTES || name.contains(char::is_control) {
+        return Err(ConfigError::Name);
+    }
+    let mut join = Vec::new();
+    for text in flags.join.iter().filter(|text| !text.is_empty()) {
+        let target = address("-join", text)?;
+        if target == http || target == raft {
+            return Err(ConfigError::JoinSelf(target));
+        }
+        join.push(target);
+    }
+    let data_dir = flags
+        .data_dir
+        .unwrap_or_else(|| PathBuf::from("data").join(file_name(&name)));
+    Ok(Config {
+        name_given,
+        name,
+        http,
+        raft,
+        http_listen,
+        raft_listen,
+        join,
+        join_timeout: flags.join_timeout,
+        data_dir: (!flags.inmem).then_some(data_dir),
+        env: flags.env,
+        raft_options: RaftOptions {
+            snapshot_log_bytes: flags.snapshot_log_bytes.max(1),
+            snapshot_log_keep: flags.snapshot_log_keep,
+            ..RaftOptions::default()
+        },
+        log_filter: flags.log,
+        log_format: flags.log_format,
+    })
+}
+
+/// consens knows one port per node: the Raft port follows from it.
+const fn consens_raft_port(http: u16) -> u16 {
+    match http.checked_add(10_000) {
+        Some(port) => port,
+        None => http - 10_000,
+    }
+}
+
+fn address(flag: &'static str, text: &str) -> Result<HostPort, ConfigError> {
+    text.parse()
+        .map_err(|source| ConfigError::Address { flag, source })
+}
+
+fn listen(
+    flag: &'static str,
+    listen: &'static str,
+    advertised: &HostPort,
+    bound: Option<&str>,
+) -> Result<HostPort, ConfigError> {
+    if advertised.is_unspecified() {
+        let address = advertised.clone();
+        return Err(ConfigError::Unspecified {
+            flag,
+            listen,
+            address,
+        });
+    }
+    bound.map_or_else(|| Ok(advertised.clone()), |text| address(listen, text))
+}
+
+/// A node name as one path component: `localhost:12000` becomes `localhost_12000`.
+fn file_name(name: &str) -> String {
+    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let text: String = name
+        .chars()
+        .map(|c| if safe(c) { c } else { '_' })
+        .collect();
+    match text.trim_start_matches('.') {
+        "" => "node".to_owned(),
+        text => text.to_owned(),
+    }
+}
+
+/// `500ms`, `30s`, `5m`, `24h`; a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let wrong = || format!("`{text}` is no time such as 500ms, 30s or 5m");
+    let number: u64 = number.parse().map_err(|_not_a_number| wrong())?;
+    let unit_ms = match unit {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    number
+        .checked_mul(unit_ms)
+        .map(Duration::from_millis)
+        .ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(arguments: &[&str]) -> Result<Config, ConfigError> {
+        with_port(arguments, None)
+    }
+
+    fn with_port(arguments: &[&str], port: Option<&str>) -> Result<Config, ConfigError> {
+        let all = std::iter::once("conclave").chain(arguments.iter().copied());
+        match parse(all.map(OsString::from), port.map(str::to_owned))? {
+            Parsed::Run(config) => Ok(*config),
+            Parsed::Show(text) => panic!("{text}"),
+        }
+    }
+
+    #[test]
+    fn the_seeds_flags_work_with_one_dash_and_two() {
+        for dash in ["-", "--"] {
+            let flag = |name: &str| format!("{dash}{name}");
+            let config = run(&[
+                &flag("id"),
+                "node1",
+                &flag("haddr"),
+                "localhost:11001",
+                &flag("raddr"),
+                "localhost:12001",
+                &flag("join"),
+                ":11000",
+                "/tmp/node1",
+            ])
+            .unwrap();
+            assert_eq!(config.name, "node1");
+            assert_eq!(config.http.to_string(), "localhost:11001");
+            assert_eq!(config.join[0].to_string(), "localhost:11000");
+            assert_eq!(
+                config.data_dir.as_deref(),
+                Some(std::path::Path::new("/tmp/node1"))
+            );
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_of_keyval() {
+        let config = run(&[]).unwrap();
+        assert_eq!(config.http.to_string(), "localhost:11000");
+        assert_eq!(config.raft.to_string(), "localhost:12000");
+        assert_eq!(
+            (config.name.as_str(), config.name_given),
+            ("localhost:12000", false)
+        );
+        assert_eq!(
+            config.data_dir.unwrap(),
+            PathBuf::from("data/localhost_12000")
+        );
+    }
+
+    #[test]
+    fn port_alone_sets_both_ports_as_consens_would() {
+        let config = with_port(&[], Some("3000")).unwrap();
+        assert_eq!(config.http.to_string(), "localhost:3000");
+        assert_eq!(config.raft.to_string(), "localhost:13000");
+        let high = with_port(&[], Some("60000")).unwrap();
+        assert_eq!(high.raft.port, 50_000);
+        let flag = with_port(&["-haddr", "localhost:9"], Some("3000")).unwrap();
+        assert_eq!(flag.http.port, 9, "a flag wins over the environment");
+    }
+
+    #[test]
+    fn bad_values_name_the_flag() {
+        for (arguments, word) in [
+            (vec!["-haddr", "nonsense"], "-haddr"),
+            (vec!["-haddr", "0.0.0.0:11000"], "-hlisten"),
+            (vec!["-raddr", "0.0.0.0:11000"], "-rlisten"),
+            (vec!["-id", ""], "-id"),
+            (vec!["-join", "localhost:11000"], "-join"),
+            (vec!["-join-timeout", "soon"], "join-timeout"),
+            (vec!["-nope"], "nope"),
+            (vec!["a", "b"], "'b'"),
+        ] {
+            let error = run(&arguments).unwrap_err().to_string();
+            assert!(error.contains(word), "{arguments:?}: {error}");
+        }
+        let error = with_port(&[], Some("x")).unwrap_err().to_string();
+        assert!(error.contains("PORT"), "{error}");
+    }
+
+    #[test]
+    fn an_unspecified_address_can_be_bound_with_the_listen_flag() {
+        let config = run(&["-haddr", "n1:11000", "-hlisten", "0.0.0.0:11000"]).unwrap();
+        assert_eq!(config.http_listen.to_string(), "0.0.0.0:11000");
+        assert_eq!(config.http.to_string(), "n1:11000");
+    }
+
+    #[test]
+    fn help_is_no_error() {
+        for flag in ["-h", "-help", "--help"] {
+            let all = ["conclave", flag].map(OsString::from);
+            assert!(matches!(parse(all, None), Ok(Parsed::Show(_))), "{flag}");
+        }
+    }
+}

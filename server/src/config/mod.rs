@@ -1,0 +1,7 @@
+//! Everything a user can set: parsed and validated once, at start.
+
+mod address;
+mod cli;
+
+pub use address::{HostPort, InvalidAddress};
+pub use cli::{Config, ConfigError, LogFormat, Parsed, parse};

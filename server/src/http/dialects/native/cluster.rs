@@ -1,0 +1,98 @@
+//! Status and membership.
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use conclave_shared::limits;
+use http::{StatusCode, Uri};
+use serde::{Deserialize, Serialize};
+
+use crate::http::error::Failure;
+use crate::http::params::Params;
+use crate::http::state::Edge;
+use crate::http::{body, members, wire};
+use crate::node::JoinRequest;
+
+/// `GET /api/status`: this node's own view.
+pub(crate) async fn status(State(edge): State<Edge>) -> Result<Response, Failure> {
+    wire::json(StatusCode::OK, &edge.node()?.status())
+}
+
+/// `GET /api/cluster`: every member as this node sees it.
+pub(crate) async fn cluster(State(edge): State<Edge>) -> Result<Response, Failure> {
+    wire::json(StatusCode::OK, &edge.node()?.cluster().await)
+}
+
+#[derive(Debug, Deserialize)]
+struct NewMember {
+    name: String,
+    http: String,
+    raft: String,
+}
+
+/// `POST /api/cluster/members {"name","http","raft"}`.
+pub(crate) async fn add_member(
+    State(edge): State<Edge>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let (parts, body) = request.into_parts();
+    let mut params = Params::parse(parts.uri.query())?;
+    let replace = params.is_on("replace")?;
+    params.finish()?;
+    let member: NewMember = body::read_json(body, edge.options().body_idle_timeout).await?;
+    let NewMember { name, http, raft } = member;
+    let join = JoinRequest {
+        name,
+        http,
+        raft,
+        replace,
+    };
+    members::check(&join)?;
+    let joined = edge.node_for_write()?.add_member(join).await?;
+    wire::json(StatusCode::CREATED, &joined)
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Transfer {
+    to: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Transferred {
+    leader: String,
+}
+
+/// `POST /api/cluster/transfer`, optionally `{"to":"<name>"}`.
+pub(crate) async fn transfer(
+    State(edge): State<Edge>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let (parts, body) = request.into_parts();
+    Params::parse(parts.uri.query())?.finish()?;
+    let bytes = body::read(body, edge.options().body_idle_timeout).await?;
+    let transfer: Transfer = if bytes.is_empty() {
+        Transfer::default()
+    } else {
+        body::parse_json(&bytes)?
+    };
+    if transfer
+        .to
+        .as_ref()
+        .is_some_and(|name| name.len() > limits::NODE_NAME_BYTES)
+    {
+        return Err(Failure::invalid("`to` is longer than a node name can be"));
+    }
+    let leader = edge.node_for_write()?.transfer_leader(transfer.to).await?;
+    wire::json(StatusCode::OK, &Transferred { leader })
+}
+
+#[derive(Debug, Serialize)]
+struct Snapshot {
+    snapshot_index: u64,
+}
+
+/// `POST /api/cluster/snapshot`: builds a snapshot of this node's state now.
+pub(crate) async fn snapshot(State(edge): State<Edge>, uri: Uri) -> Result<Response, Failure> {
+    Params::parse(uri.query())?.finish()?;
+    let snapshot_index = edge.node()?.snapshot().await?;
+    wire::json(StatusCode::OK, &Snapshot { snapshot_index })
+}

@@ -1,0 +1,92 @@
+//! Reads of one key. Listings are `list`'s.
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::StatusCode;
+
+use super::{KEYS, list};
+use crate::http::error::Failure;
+use crate::http::extract;
+use crate::http::params::Params;
+use crate::http::state::Edge;
+use crate::http::wire::{self, EnvelopeRef, Show};
+use crate::state::Key;
+
+/// `GET|HEAD /api/keys/{key}`, or `?key=`; without either a listing.
+pub(crate) async fn read(State(edge): State<Edge>, request: Request) -> Result<Response, Failure> {
+    let uri = request.uri();
+    let mut params = Params::parse(uri.query())?;
+    match extract::key(uri.path(), KEYS, &mut params)? {
+        Some(key) => read_key(&edge, &key, params).await,
+        None => list::list(&edge, request.headers(), params).await,
+    }
+}
+
+async fn read_key(edge: &Edge, key: &Key, mut params: Params<'_>) -> Result<Response, Failure> {
+    let shape = Shape::parse(&mut params)?;
+    if shape == Shape::Children {
+        return list::children(edge, key, params).await;
+    }
+    let options = extract::read_options(&mut params)?;
+    let answer = edge.node()?.get(&options, key).await?;
+    let Some(record) = answer.value else {
+        return Err(wire::key_not_found(key, answer.meta));
+    };
+    if shape == Shape::Raw {
+        return Ok(wire::raw_value(&record, &answer.meta));
+    }
+    let envelope = EnvelopeRef::new(key, &record, Show::Values);
+    wire::json_with_record(StatusCode::OK, &envelope, &answer.meta, &record)
+}
+
+/// What a read of one key answers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Raw,
+    Envelope,
+    Children,
+}
+
+impl Shape {
+    fn parse(params: &mut Params<'_>) -> Result<Self, Failure> {
+        if params.is_on("stream")? {
+            return Err(Failure::not_built("`stream=true` of a key"));
+        }
+        if params.is_on("history")? || params.has("revision") || params.has("at") {
+            return Err(Failure::not_built("older versions of a key"));
+        }
+        let format = params.take("format")?;
+        let is_children = params.is_on("children")?;
+        match (format.as_deref(), is_children) {
+            (None | Some("raw"), false) => Ok(Self::Raw),
+            (Some("json"), false) => Ok(Self::Envelope),
+            (None | Some("json"), true) => Ok(Self::Children),
+            (Some("raw"), true) => Err(Failure::invalid("`children=true` answers JSON only")),
+            (Some(other), _) => Err(Failure::invalid(format!(
+                "`format` is `{other}`, and not raw or json"
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shape_of_an_answer_is_asked_for_by_name() {
+        let shape = |query| Shape::parse(&mut Params::parse(Some(query)).unwrap());
+        assert_eq!(shape("").unwrap(), Shape::Raw);
+        assert_eq!(shape("format=json").unwrap(), Shape::Envelope);
+        assert_eq!(shape("children").unwrap(), Shape::Children);
+        for query in [
+            "format=xml",
+            "format=raw&children=true",
+            "stream=true",
+            "revision=7",
+            "at=x",
+        ] {
+            assert!(shape(query).is_err(), "{query}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Conclave's own API below `/api`, the reference one.
+//!
+//! Tansu's key routes are the same ones: `-d value=world` is `http::form`'s work.
+
+mod cluster;
+mod keys;
+mod list;
+mod write;
+
+use axum::Router;
+use axum::routing::{delete, get, post};
+
+use super::tansu;
+use crate::http::error::Failure;
+use crate::http::state::Edge;
+
+/// Prefix of the routes that have their key in the path.
+const KEYS: &str = "/api/keys/";
+
+pub(crate) fn router() -> Router<Edge> {
+    let key = || {
+        get(keys::read)
+            .put(write::put)
+            .post(write::put)
+            .delete(write::delete)
+    };
+    Router::new()
+        // Without a key in the path: `?key=`, or for GET a listing.
+        .route("/api/keys", key())
+        .route("/api/keys/", key())
+        .route("/api/keys/{*key}", key())
+        .route("/api/status", get(cluster::status))
+        .route("/api/cluster", get(cluster::cluster))
+        .route("/api/info", get(tansu::info))
+        .route("/api/cluster/members", post(cluster::add_member))
+        .route("/api/cluster/transfer", post(cluster::transfer))
+        .route("/api/cluster/snapshot", post(cluster::snapshot))
+        // Known, not built yet.
+        .route("/api/cluster/members/{name}", delete(not_built))
+        .route("/api/cluster/members/{name}/promote", post(not_built))
+        .route("/api/txn", post(not_built))
+        .route("/api/events", get(not_built))
+        .route("/api/locks", get(not_built))
+        .route(
+            "/api/locks/{name}",
+            get(not_built).post(not_built).delete(not_built),
+        )
+        .route("/api/locks/{name}/renew", post(not_built))
+        .route("/api/requests/{id}", get(not_built).delete(not_built))
+        .route("/api/metrics/series", get(not_built))
+}
+
+async fn not_built(uri: http::Uri) -> Failure {
+    Failure::not_built(&format!("`{}`", uri.path()))
+}

@@ -1,0 +1,449 @@
+//! From request parts to the domain: keys, read options, conditions, the frame of a write.
+//!
+//! Everything here is checked before the node is called. What contradicts itself is refused, never
+//! resolved by an order of precedence.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use conclave_shared::{ReadLevel, limits};
+use http::header::{IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderName};
+
+use super::error::Failure;
+use super::headers;
+use super::params::{Params, decode_path, number};
+use crate::node::{ReadOptions, Routing, WriteRequest};
+use crate::state::{Condition, Key, Op};
+
+/// Returns the key of a request: the rest of its path after `prefix`, or `?key=`, but not both.
+///
+/// # Errors
+///
+/// 400 for a broken escape, text that is no key, or a key given both ways.
+pub(crate) fn key(
+    path: &str,
+    prefix: &str,
+    params: &mut Params<'_>,
+) -> Result<Option<Key>, Failure> {
+    let rest = path.strip_prefix(prefix).filter(|rest| !rest.is_empty());
+    let in_path = rest.map(decode_path).transpose()?;
+    let in_query = params.take("key")?;
+    match (in_path, in_query) {
+        (None, None) => Ok(None),
+        (Some(text), None) | (None, Some(text)) => to_key(&text).map(Some),
+        (Some(_), Some(_)) => Err(Failure::invalid(
+            "the key is given in the path and as `?key=`; give it once",
+        )),
+    }
+}
+
+/// As [`key`], where there must be one.
+pub(crate) fn required_key(
+    path: &str,
+    prefix: &str,
+    params: &mut Params<'_>,
+) -> Result<Key, Failure> {
+    key(path, prefix, params)?
+        .ok_or_else(|| Failure::invalid("no key: give it in the path or as `?key=`"))
+}
+
+pub(crate) fn to_key(text: &str) -> Result<Key, Failure> {
+    Key::try_from(text).map_err(|error| Failure::invalid(error.to_string()))
+}
+
+/// Takes the read parameters out.
+pub(crate) fn read_options(params: &mut Params<'_>) -> Result<ReadOptions, Failure> {
+    let level = read_level(params)?;
+    let max_stale = params
+        .take("max_stale")?
+        .map(|text| duration("max_stale", &text))
+        .transpose()?;
+    if max_stale.is_some() && level != ReadLevel::Stale {
+        return Err(Failure::invalid(
+            "`max_stale` bounds a stale read: add `level=stale`",
+        ));
+    }
+    let mut options = ReadOptions::level(level);
+    options.max_stale = max_stale;
+    options.min_revision = params.take_number("min_revision")?;
+    if let Some(text) = params.take("wait")? {
+        options.wait = duration("wait", &text)?;
+        if options.wait > Duration::from_millis(limits::READ_WAIT_MS) {
+            let most = limits::READ_WAIT_MS;
+            return Err(Failure::invalid(format!(
+                "`wait` is above the limit of {most} ms"
+            )));
+        }
+    }
+    options.routing = routing(params)?;
+    Ok(options)
+}
+
+fn read_level(params: &mut Params<'_>) -> Result<ReadLevel, Failure> {
+    let mut level = None;
+    let mut want = |wanted: ReadLevel| match level.replace(wanted) {
+        Some(other) if other != wanted => Err(Failure::invalid(format!(
+            "read levels `{other}` and `{wanted}` contradict"
+        ))),
+        _ => Ok(()),
+    };
+    if let Some(word) = params.take("level")? {
+        match word.parse() {
+            Ok(level) => want(level)?,
+            Err(error) => return Err(Failure::invalid(format!("{error}"))),
+        }
+    }
+    for bare in [ReadLevel::Stale, ReadLevel::Consistent] {
+        if params.is_on(bare.as_str())? {
+            want(bare)?;
+        }
+    }
+    Ok(level.unwrap_or_default())
+}
+
+fn routing(params: &mut Params<'_>) -> Result<Routing, Failure> {
+    Ok(if params.is_on("redirect")? {
+        Routing::Redirect
+    } else {
+        Routing::Forward
+    })
+}
+
+/// Parses `200ms`, `2s` or `1m`.
+pub(crate) fn duration(name: &str, text: &str) -> Result<Duration, Failure> {
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000)];
+    let found = units.iter().find_map(|(unit, ms)| {
+        let digits = text.strip_suffix(unit)?;
+        number(name, digits).ok()?.checked_mul(*ms)
+    });
+    found.map(Duration::from_millis).ok_or_else(|| {
+        Failure::invalid(format!(
+            "`{name}` is `{text}`, and not a duration such as 200ms, 2s or 1m"
+        ))
+    })
+}
+
+/// Who asks for a write, and how it travels.
+#[derive(Debug, Clone)]
+pub(crate) struct WriteFrame {
+    client: Option<Arc<str>>,
+    routing: Routing,
+}
+
+impl WriteFrame {
+    /// Reads the headers and parameters that every write understands.
+    pub(crate) fn parse(headers: &HeaderMap, params: &mut Params<'_>) -> Result<Self, Failure> {
+        if headers.contains_key(&headers::LOCK) {
+            return Err(Failure::not_built("`Conclave-Lock`"));
+        }
+        if headers.contains_key(&headers::TTL) || params.has("ttl") {
+            return Err(Failure::not_built("`ttl` of a key"));
+        }
+        // Passing it on without keeping outcomes would break the promise that it stands for.
+        if headers.contains_key(&headers::IDEMPOTENCY_KEY) {
+            return Err(Failure::not_built("`Idempotency-Key`"));
+        }
+        let client = header(headers, &headers::CLIENT)?;
+        if client
+            .as_ref()
+            .is_some_and(|label| label.len() > limits::CLIENT_LABEL_BYTES)
+        {
+            let most = limits::CLIENT_LABEL_BYTES;
+            return Err(Failure::invalid(format!(
+                "`Conclave-Client` is above {most} bytes"
+            )));
+        }
+        let routing = routing(params)?;
+        Ok(Self {
+            client: client.map(|label| (*label).into()),
+            routing,
+        })
+    }
+
+    pub(crate) fn request(&self, op: Op) -> WriteRequest {
+        WriteRequest {
+            op,
+            client: self.client.clone(),
+            routing: self.routing,
+        }
+    }
+}
+
+/// Returns a header that may stand once, as text.
+pub(crate) fn header<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<Cow<'h, str>>, Failure> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(Failure::invalid(format!("header `{name}` is given twice")));
+    }
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(text) => Ok(Some(Cow::Borrowed(text))),
+        Err(error) => Err(Failure::invalid(format!(
+            "header `{name}` is not UTF-8: {error}"
+        ))),
+    }
+}
+
+/// Takes the condition of a write from its headers (RFC 9110 §13.1) and parameters.
+///
+/// # Errors
+///
+/// 400 when two of them contradict each other or one can never be met.
+pub(crate) fn condition(
+    headers: &HeaderMap,
+    params: &mut Params<'_>,
+) -> Result<Condition, Failure> {
+    let mut wanted = Wanted::default();
+    if let Some(tag) = header(headers, &IF_MATCH)? {
+        match tag.trim() {
+            "*" => wanted.exists(true)?,
+            tag => wanted.revision(entity_tag(tag)?)?,
+        }
+    }
+    if let Some(tag) = header(headers, &IF_NONE_MATCH)? {
+        if tag.trim() != "*" {
+            return Err(Failure::invalid(
+                "`If-None-Match` of a write can only be `*`",
+            ));
+        }
+        wanted.exists(false)?;
+    }
+    match params.take_number("cas")? {
+        None => {}
+        Some(0) => wanted.exists(false)?,
+        Some(revision) => wanted.revision(revision)?,
+    }
+    if let Some(exists) = params.take("prevExist")? {
+        match &*exists {
+            "true" => wanted.exists(true)?,
+            "false" => wanted.exists(false)?,
+            other => {
+                let detail = format!("`prevExist` is `{other}`, and not true or false");
+                return Err(Failure::invalid(detail));
+            }
+        }
+    }
+    if let Some(revision) = params.take_number("prevIndex")? {
+        wanted.revision(revision)?;
+    }
+    if let Some(value) = params.take("prevValue")? {
+        wanted.0.value = Some(Bytes::from(value.into_owned()));
+    }
+    wanted.finish()
+}
+
+/// Refuses conditions where a route cannot honour them: ignoring one could overwrite data.
+pub(crate) fn no_condition(headers: &HeaderMap, params: &mut Params<'_>) -> Result<(), Failure> {
+    if condition(headers, params)?.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::invalid("this request takes no condition"))
+}
+
+#[derive(Default)]
+struct Wanted(Condition);
+
+impl Wanted {
+    fn exists(&mut self, exists: bool) -> Result<(), Failure> {
+        match self.0.exists.replace(exists) {
+            Some(other) if other != exists => Err(contradiction()),
+            _ => Ok(()),
+        }
+    }
+
+    fn revision(&mut self, revision: u64) -> Result<(), Failure> {
+        match self.0.mod_revision.replace(revision) {
+            Some(other) if other != revision => Err(contradiction()),
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(self) -> Result<Condition, Failure> {
+        let Self(condition) = self;
+        let needs_record = condition.mod_revision.is_some() || condition.value.is_some();
+        if condition.exists == Some(false) && needs_record {
+            return Err(contradiction());
+        }
+        Ok(condition)
+    }
+}
+
+fn contradiction() -> Failure {
+    Failure::invalid("the conditions of this request contradict each other")
+}
+
+/// Parses `"7"`; a bare `7` is understood too. Weak tags never match strongly.
+fn entity_tag(tag: &str) -> Result<u64, Failure> {
+    let inner = tag
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .unwrap_or(tag);
+    match number("If-Match", inner) {
+        Ok(revision) => Ok(revision),
+        Err(_) => Err(Failure::invalid(format!(
+            "`If-Match` is `{tag}`, and not `*` or one revision such as \"7\""
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(query: &str) -> Result<ReadOptions, Failure> {
+        read_options(&mut Params::parse(Some(query))?)
+    }
+
+    fn condition_of(pairs: &[(&'static str, &str)], query: &str) -> Result<Condition, Failure> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        condition(&headers, &mut Params::parse(Some(query))?)
+    }
+
+    #[test]
+    fn levels_are_named_or_bare() {
+        for (query, level) in [
+            ("", ReadLevel::Default),
+            ("level=stale", ReadLevel::Stale),
+            ("stale", ReadLevel::Stale),
+            ("consistent", ReadLevel::Consistent),
+            ("level=consistent&consistent=true", ReadLevel::Consistent),
+            ("stale=false", ReadLevel::Default),
+        ] {
+            assert_eq!(options(query).unwrap().level, level, "{query}");
+        }
+        for query in [
+            "level=strong",
+            "level",
+            "stale&consistent",
+            "level=default&stale",
+        ] {
+            assert!(options(query).is_err(), "{query}");
+        }
+    }
+
+    #[test]
+    fn read_bounds_have_units_and_limits() {
+        let parsed = options("stale&max_stale=200ms&min_revision=7&wait=2s&redirect=true").unwrap();
+        assert_eq!(parsed.max_stale, Some(Duration::from_millis(200)));
+        assert_eq!(
+            (parsed.min_revision, parsed.wait),
+            (Some(7), Duration::from_secs(2))
+        );
+        assert_eq!(parsed.routing, Routing::Redirect);
+        let wrong = [
+            "max_stale=200ms",
+            "stale&max_stale=200",
+            "stale&max_stale=-1s",
+            "wait=31s",
+            "wait=ms",
+            "wait=1h",
+            "min_revision=x",
+            "redirect=1",
+            "stale&max_stale=99999999999999999999m",
+        ];
+        for query in wrong {
+            assert!(options(query).is_err(), "{query}");
+        }
+    }
+
+    #[test]
+    fn conditions_come_from_headers_and_parameters() {
+        let exists = |is| Condition {
+            exists: Some(is),
+            ..Condition::default()
+        };
+        let revision = |n| Condition {
+            mod_revision: Some(n),
+            ..Condition::default()
+        };
+        assert!(condition_of(&[], "").unwrap().is_empty());
+        assert_eq!(
+            condition_of(&[("if-match", "\"7\"")], "").unwrap(),
+            revision(7)
+        );
+        assert_eq!(
+            condition_of(&[("if-match", "7")], "cas=7&prevIndex=7").unwrap(),
+            revision(7)
+        );
+        assert_eq!(
+            condition_of(&[("if-match", "*")], "").unwrap(),
+            exists(true)
+        );
+        assert_eq!(
+            condition_of(&[("if-none-match", "*")], "cas=0").unwrap(),
+            exists(false)
+        );
+        assert_eq!(condition_of(&[], "prevExist=true").unwrap(), exists(true));
+        let value = condition_of(&[], "prevValue=a%20b").unwrap().value;
+        assert_eq!(value.as_deref(), Some(&b"a b"[..]));
+    }
+
+    #[test]
+    fn contradicting_conditions_are_refused() {
+        for query in [
+            "cas=0&prevIndex=7",
+            "cas=1&prevIndex=2",
+            "cas=0&prevValue=",
+            "prevExist",
+        ] {
+            assert!(condition_of(&[], query).is_err(), "{query}");
+        }
+        let both = [("if-match", "*"), ("if-none-match", "*")];
+        assert!(condition_of(&both, "").is_err());
+        assert!(condition_of(&[("if-match", "\"1\""), ("if-match", "\"2\"")], "").is_err());
+        for tag in ["W/\"7\"", "\"a\"", "\"1\", \"2\"", "", "\""] {
+            assert!(condition_of(&[("if-match", tag)], "").is_err(), "{tag}");
+        }
+        assert!(condition_of(&[("if-none-match", "\"7\"")], "").is_err());
+    }
+
+    #[test]
+    fn a_key_is_given_once() {
+        let find =
+            |path: &str, query: &str| key(path, "/api/keys/", &mut Params::parse(Some(query))?);
+        assert_eq!(
+            &*find("/api/keys/a%2Fb/../c", "").unwrap().unwrap(),
+            "a/b/../c"
+        );
+        assert_eq!(&*find("/api/keys", "key=a/./b").unwrap().unwrap(), "a/./b");
+        assert_eq!(find("/api/keys", "").unwrap(), None);
+        assert_eq!(find("/api/keys/", "").unwrap(), None);
+        assert_eq!(&*find("/api/keys/", "key=a").unwrap().unwrap(), "a");
+        for (path, query) in [
+            ("/api/keys/a", "key=b"),
+            ("/api/keys//a", ""),
+            ("/api/keys/%2Fa", ""),
+            ("/api/keys/%FF", ""),
+            ("/api/keys", "key="),
+        ] {
+            assert!(find(path, query).is_err(), "{path} {query}");
+        }
+    }
+
+    #[test]
+    fn what_a_write_cannot_keep_yet_is_not_ignored() {
+        let parse = |name: &'static str, value: &str, query: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().unwrap());
+            WriteFrame::parse(&headers, &mut Params::parse(Some(query)).unwrap())
+        };
+        assert!(parse("conclave-lock", "a;token=1", "").is_err());
+        assert!(parse("ttl", "5", "").is_err());
+        assert!(parse("x-other", "5", "ttl=5s").is_err());
+        assert!(parse("idempotency-key", "k-1", "").is_err());
+        assert!(parse("conclave-client", &"x".repeat(65), "").is_err());
+        let frame = parse("x-other", "k-1", "redirect").unwrap();
+        assert_eq!(frame.routing, Routing::Redirect);
+    }
+}

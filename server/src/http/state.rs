@@ -1,0 +1,116 @@
+//! The edge's handle to everything a handler may use, and the node's life cycle as HTTP shows it.
+//!
+//! HTTP answers from the moment the listener is bound: before [`Edge::attach`] every request that
+//! needs the node is told `starting`, after [`Edge::drain`] new writes are told `draining`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+
+use super::serve::HttpOptions;
+use crate::clock;
+use crate::node::listing::Pins;
+use crate::node::{Node, ServiceError};
+
+/// Shared by all handlers; cheap to clone.
+#[derive(Clone)]
+pub struct Edge(Arc<Inner>);
+
+struct Inner {
+    options: HttpOptions,
+    /// `host:port` that others reach this node's HTTP under.
+    http_address: String,
+    node: ArcSwapOption<Node>,
+    starting: ArcSwap<String>,
+    draining: AtomicBool,
+    pins: Pins,
+}
+
+impl fmt::Debug for Edge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Edge")
+            .field("http_address", &self.0.http_address)
+            .field("attached", &self.0.node.load().is_some())
+            .field("draining", &self.is_draining())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Edge {
+    /// Returns an edge without a node. `http_address` is what others dial, `host:port`.
+    #[must_use]
+    pub fn new(options: HttpOptions, http_address: impl Into<String>) -> Self {
+        Self(Arc::new(Inner {
+            options,
+            http_address: http_address.into(),
+            node: ArcSwapOption::empty(),
+            starting: ArcSwap::from_pointee("the node is not up yet".to_owned()),
+            draining: AtomicBool::new(false),
+            pins: Pins::default(),
+        }))
+    }
+
+    /// Says what the node is waiting for; shown until it is attached.
+    pub fn set_starting(&self, reason: impl Into<String>) {
+        self.0.starting.store(Arc::new(reason.into()));
+    }
+
+    /// Puts the node behind all routes.
+    pub fn attach(&self, node: Node) {
+        self.0.node.store(Some(Arc::new(node)));
+    }
+
+    /// Makes the node not ready and refuses new writes; reads and running requests go on.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
+    }
+
+    /// Returns true once [`drain`](Self::drain) was called.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Acquire)
+    }
+
+    /// Returns the node.
+    ///
+    /// # Errors
+    ///
+    /// `Starting` with its reason before a node is attached.
+    pub(crate) fn node(&self) -> Result<Arc<Node>, ServiceError> {
+        self.0
+            .node
+            .load_full()
+            .ok_or_else(|| ServiceError::Starting(self.0.starting.load().to_string()))
+    }
+
+    /// Returns the node for a change of anything.
+    ///
+    /// # Errors
+    ///
+    /// As [`node`](Self::node), and `Draining`.
+    pub(crate) fn node_for_write(&self) -> Result<Arc<Node>, ServiceError> {
+        if self.is_draining() {
+            return Err(ServiceError::Draining);
+        }
+        self.node()
+    }
+
+    pub(crate) fn options(&self) -> &HttpOptions {
+        &self.0.options
+    }
+
+    pub(crate) fn http_address(&self) -> &str {
+        &self.0.http_address
+    }
+
+    pub(crate) fn pins(&self) -> &Pins {
+        &self.0.pins
+    }
+
+    /// Lets go of what nobody has used for a while. Called every few seconds by the server.
+    pub(crate) fn sweep(&self) {
+        self.0.pins.sweep(clock::now());
+    }
+}

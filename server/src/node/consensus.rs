@@ -1,0 +1,458 @@
+//! The service's view of Raft: propose, read index, facts. The only file of `node` that knows
+//! openraft; its errors end here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use conclave_shared::{ReadLevel, Role};
+use futures::{StreamExt, stream};
+use openraft::errors::{
+    ClientWriteError, ForwardReason, ForwardToLeader, LinearizableReadError, RaftError,
+};
+use openraft::metrics::RaftServerMetrics;
+use openraft::rt::WatchReceiver;
+use openraft::{ChangeMembers, LinearizerOption, Precondition, ReadPolicy, ServerState};
+
+use super::proposals::Outcomes;
+use crate::raft::{Member, NodeId, RaftOptions, TypeConfig};
+use crate::state::{Command, Outcome};
+use crate::storage::{Published, Raft};
+
+/// Wakes when leadership, term or membership change.
+pub(super) type FactChanges =
+    openraft::alias::WatchReceiverOf<TypeConfig, RaftServerMetrics<TypeConfig>>;
+
+/// What changes only with leadership and membership.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    pub role: Role,
+    pub term: u64,
+    pub leader: Option<Leader>,
+    pub members: BTreeMap<NodeId, Member>,
+    pub voters: Vec<NodeId>,
+    /// A membership change has begun and is not finished.
+    pub joint: bool,
+}
+
+impl Facts {
+    /// Returns the member with a name.
+    #[must_use]
+    pub fn member_named(&self, name: &str) -> Option<(NodeId, &Member)> {
+        self.members
+            .iter()
+            .find(|(_, member)| member.name == name)
+            .map(|(id, m)| (*id, m))
+    }
+
+    /// Returns the leader when it is another node.
+    #[must_use]
+    pub fn remote_leader(&self, me: NodeId) -> Option<&Leader> {
+        self.leader.as_ref().filter(|leader| leader.id != me)
+    }
+}
+
+/// The leader as this node knows it.
+#[derive(Debug, Clone)]
+pub struct Leader {
+    pub id: NodeId,
+    pub name: Arc<str>,
+    pub member: Member,
+}
+
+/// Numbers that change with every entry.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LogProgress {
+    pub last_log: u64,
+    pub committed: u64,
+    pub snapshot: u64,
+    pub purged: u64,
+}
+
+/// A follower as the leader sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Follower {
+    pub id: NodeId,
+    pub match_index: u64,
+    pub last_ack: Option<Duration>,
+}
+
+/// Why nothing was proposed, or what may have become of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProposeError {
+    /// Not appended; the leader is elsewhere or unknown.
+    NotLeader,
+    /// Not appended; this leader waits for its quorum or hands over.
+    Busy,
+    /// May or may not be applied.
+    Unknown(String),
+    /// Refused before it was appended.
+    Refused(String),
+}
+
+/// Why no read index could be had. Reads have no effect, so all are repeatable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadError {
+    NotLeader,
+    NoQuorum(String),
+}
+
+/// An applied proposal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Applied {
+    pub index: u64,
+    pub term: u64,
+    pub outcome: Outcome,
+}
+
+/// Handle to Raft on this node; clones share it.
+#[derive(Clone)]
+pub struct Consensus {
+    raft: Raft,
+    id: NodeId,
+    lease: Duration,
+    facts: Arc<ArcSwap<Facts>>,
+    published: Arc<Published>,
+}
+
+impl std::fmt::Debug for Consensus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Consensus")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Consensus {
+    #[must_use]
+    pub fn new(raft: Raft, id: NodeId, options: &RaftOptions, published: Arc<Published>) -> Self {
+        let facts = Facts {
+            role: Role::Follower,
+            term: 0,
+            leader: None,
+            members: BTreeMap::new(),
+            voters: Vec::new(),
+            joint: false,
+        };
+        let facts = Arc::new(ArcSwap::from_pointee(facts));
+        let this = Self {
+            raft,
+            id,
+            lease: options.lease(),
+            facts,
+            published,
+        };
+        this.refresh_facts();
+        this
+    }
+
+    /// Returns this node's Raft id.
+    #[must_use]
+    pub const fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Returns what is known of leadership and membership.
+    #[must_use]
+    pub fn facts(&self) -> Arc<Facts> {
+        self.facts.load_full()
+    }
+
+    /// Returns the published state.
+    #[must_use]
+    pub fn published(&self) -> &Published {
+        &self.published
+    }
+
+    /// Waits for leadership, term or membership to change, and takes the new facts over.
+    ///
+    /// Returns false when Raft has stopped.
+    pub(super) async fn next_facts(&self, changes: &mut FactChanges) -> bool {
+        let changed = changes.changed().await.is_ok();
+        self.refresh_facts();
+        changed
+    }
+
+    /// Returns a receiver for [`Self::next_facts`].
+    pub(super) fn fact_changes(&self) -> FactChanges {
+        self.raft.server_metrics()
+    }
+
+    fn refresh_facts(&self) {
+        let metrics = self.raft.server_metrics().borrow_watched().clone();
+        let membership = metrics.membership_config.membership();
+        let members: BTreeMap<NodeId, Member> = membership
+            .nodes()
+            .map(|(id, member)| (*id, member.clone()))
+            .collect();
+        let role = match metrics.state {
+            ServerState::Leader => Role::Leader,
+            ServerState::Candidate => Role::Candidate,
+            ServerState::Follower => Role::Follower,
+            ServerState::Learner if members.contains_key(&self.id) || members.is_empty() => {
+                Role::Learner
+            }
+            ServerState::Learner | ServerState::Shutdown => Role::Removed,
+        };
+        let leader = metrics.current_leader.and_then(|id| {
+            let member = members.get(&id)?.clone();
+            Some(Leader {
+                id,
+                name: member.name.as_str().into(),
+                member,
+            })
+        });
+        self.facts.store(Arc::new(Facts {
+            role,
+            term: metrics.vote.leader_id.term,
+            leader,
+            voters: membership.voter_ids().collect(),
+            joint: membership.get_joint_config().len() > 1,
+            members,
+        }));
+    }
+
+    /// Returns log positions as Raft last reported them.
+    #[must_use]
+    pub fn progress(&self) -> LogProgress {
+        let metrics = self.raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        LogProgress {
+            last_log: metrics.last_log.map_or(0, |id| id.index()),
+            committed: metrics.local_committed.map_or(0, |id| id.index()),
+            snapshot: metrics.snapshot.map_or(0, |id| id.index()),
+            purged: metrics.purged.map_or(0, |id| id.index()),
+        }
+    }
+
+    /// Returns the followers' progress; empty unless this node leads.
+    #[must_use]
+    pub fn followers(&self) -> Vec<Follower> {
+        let metrics = self.raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        let Some(replication) = &metrics.replication else {
+            return Vec::new();
+        };
+        let acked = |id: &NodeId| {
+            let at = (*metrics.heartbeat.as_ref()?.get(id)?)?;
+            Some(openraft::Instant::elapsed(&*at))
+        };
+        replication
+            .iter()
+            .filter(|(id, _)| **id != self.id)
+            .map(|(id, matched)| Follower {
+                id: *id,
+                match_index: matched.map_or(0, |log_id| log_id.index()),
+                last_ack: acked(id),
+            })
+            .collect()
+    }
+
+    /// Returns the time since the start of the last round that a quorum answered to this leader;
+    /// `None` unless this node leads and has committed an entry of its own term: before that it
+    /// may not know what an earlier leader committed (Raft §5.4.2, §8).
+    #[must_use]
+    pub fn quorum_age(&self) -> Option<Duration> {
+        let (committed_term, acked) = {
+            let metrics = self.raft.data_metrics();
+            let metrics = metrics.borrow_watched();
+            (
+                metrics.local_committed?.leader_id.term,
+                metrics.last_quorum_acked,
+            )
+        };
+        let server = self.raft.server_metrics();
+        let (own_term, alone) = {
+            let server = server.borrow_watched();
+            let mut voters = server.membership_config.membership().voter_ids();
+            let alone = voters.next() == Some(self.id) && voters.next().is_none();
+            (
+                (server.state == ServerState::Leader).then_some(server.vote.leader_id.term)?,
+                alone,
+            )
+        };
+        match (committed_term == own_term, alone) {
+            (false, _) => None,
+            // The only voter is its own quorum, and sends no heartbeats to anybody.
+            (true, true) => Some(Duration::ZERO),
+            (true, false) => Some(openraft::Instant::elapsed(&*acked?)),
+        }
+    }
+
+    /// Returns why Raft has stopped, if it has.
+    #[must_use]
+    pub fn fatal(&self) -> Option<String> {
+        let metrics = self.raft.metrics();
+        let state = metrics.borrow_watched().running_state.clone();
+        state.err().map(|error| error.to_string())
+    }
+
+    /// Hands commands to Raft as one batch; the stream has an outcome for each, in order.
+    pub(super) async fn submit(&self, commands: Vec<Command>) -> Outcomes {
+        let count = commands.len();
+        match self.raft.client_write_many(commands).await {
+            Ok(outcomes) => Box::pin(outcomes.map(|outcome| match outcome {
+                Ok(Ok(written)) => Ok(Applied {
+                    index: written.log_id.index(),
+                    term: written.log_id.leader_id.term,
+                    outcome: written.response,
+                }),
+                Ok(Err(error)) => Err(propose_error(RaftError::APIError(error))),
+                Err(fatal) => Err(ProposeError::Unknown(fatal.to_string())),
+            })),
+            Err(fatal) => {
+                let stopped = ProposeError::Unknown(fatal.to_string());
+                Box::pin(stream::iter(vec![Err(stopped); count]))
+            }
+        }
+    }
+
+    /// Returns a log index so that a state that has applied it keeps the level's promise, counted
+    /// from the call. It is applied here when this returns.
+    ///
+    /// Read index: Raft dissertation §6.4. At `default` a quorum's answer younger than half a
+    /// lease stands in for the round; the half is the margin for clocks of different rates.
+    pub async fn read_index(&self, level: ReadLevel) -> Result<u64, ReadError> {
+        let policy: LinearizerOption = match level {
+            ReadLevel::Stale => return Ok(0),
+            ReadLevel::Default => {
+                LinearizerOption::new(Some(self.lease / 2), true).with_wait_timeout(self.lease)
+            }
+            ReadLevel::Consistent => ReadPolicy::ReadIndex.into(),
+        };
+        let read = self.raft.ensure_linearizable(policy);
+        match tokio::time::timeout(self.lease, read).await {
+            Ok(Ok(read)) => Ok(read.index()),
+            Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
+                Err(match forward.reason {
+                    ForwardReason::NotLeader => ReadError::NotLeader,
+                    ForwardReason::LeaseExpired | ForwardReason::LeadershipTransfer => {
+                        ReadError::NoQuorum("the leader waits for its quorum".to_owned())
+                    }
+                })
+            }
+            Ok(Err(error)) => Err(ReadError::NoQuorum(error.to_string())),
+            Err(_elapsed) => Err(ReadError::NoQuorum("no quorum answered in time".to_owned())),
+        }
+    }
+}
+
+/// Membership. All of it is for the leader.
+impl Consensus {
+    /// Makes the first member of a new cluster. Does nothing when that was done before.
+    ///
+    /// # Errors
+    ///
+    /// Raft has stopped.
+    pub async fn form(&self, member: Member) -> Result<(), String> {
+        use openraft::errors::InitializeError;
+        match self
+            .raft
+            .initialize(BTreeMap::from([(self.id, member)]))
+            .await
+        {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Adds a learner; does not wait until it has caught up.
+    pub async fn add_learner(&self, id: NodeId, member: Member) -> Result<(), ProposeError> {
+        let added = self.raft.add_learner(id, member, false).await;
+        added.map(drop).map_err(propose_error)
+    }
+
+    /// Makes learners voters, and removes the voters they replace, in one change that fails when
+    /// another one came between.
+    pub async fn promote(
+        &self,
+        learners: impl IntoIterator<Item = NodeId> + Send,
+        replaced: impl IntoIterator<Item = NodeId> + Send,
+    ) -> Result<(), ProposeError> {
+        let changes = vec![
+            ChangeMembers::AddVoterIds(learners.into_iter().collect()),
+            ChangeMembers::RemoveVoters(replaced.into_iter().collect()),
+        ];
+        self.change(ChangeMembers::Batch(changes)).await
+    }
+
+    /// Removes learners.
+    pub async fn remove_learner(&self, id: NodeId) -> Result<(), ProposeError> {
+        self.change(ChangeMembers::RemoveNodes([id].into())).await
+    }
+
+    /// Finishes a joint configuration that a crashed leader left.
+    pub async fn finish_change(&self) -> Result<(), ProposeError> {
+        self.change(ChangeMembers::AddVoterIds([].into())).await
+    }
+
+    /// Replaces a member's name and addresses.
+    pub async fn update_member(&self, id: NodeId, member: Member) -> Result<(), ProposeError> {
+        self.change(ChangeMembers::SetNodes([(id, member)].into()))
+            .await
+    }
+
+    async fn change(&self, change: ChangeMembers<NodeId, Member>) -> Result<(), ProposeError> {
+        let seen = *self
+            .raft
+            .server_metrics()
+            .borrow_watched()
+            .membership_config
+            .log_id();
+        let unchanged = Precondition::LastMembershipLogId {
+            last_membership_log_id: seen,
+        };
+        let changed = self
+            .raft
+            .change_membership_if(change, false, [unchanged])
+            .await;
+        changed.map(drop).map_err(propose_error)
+    }
+
+    /// Asks a voter to take over. Does not wait for it.
+    pub async fn hand_over(&self, to: NodeId) -> Result<(), String> {
+        self.raft
+            .trigger()
+            .transfer_leader(to)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    /// Starts building a snapshot. Does not wait for it.
+    pub async fn build_snapshot(&self) -> Result<(), String> {
+        self.raft
+            .trigger()
+            .snapshot()
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    /// Stops Raft and waits for its tasks.
+    pub async fn shutdown(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "raft did not stop cleanly");
+        }
+    }
+}
+
+type WriteError = RaftError<TypeConfig, ClientWriteError<TypeConfig>>;
+
+fn propose_error(error: WriteError) -> ProposeError {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => not_appended(&forward),
+        RaftError::APIError(error @ ClientWriteError::LogEntryDiscarded(_)) => {
+            ProposeError::Unknown(error.to_string())
+        }
+        RaftError::APIError(error) => ProposeError::Refused(error.to_string()),
+        // Raft has stopped: what it had appended may still be committed by others.
+        RaftError::Fatal(error) => ProposeError::Unknown(error.to_string()),
+    }
+}
+
+fn not_appended(forward: &ForwardToLeader<TypeConfig>) -> ProposeError {
+    match forward.reason {
+        ForwardReason::NotLeader => ProposeError::NotLeader,
+        ForwardReason::LeaseExpired | ForwardReason::LeadershipTransfer => ProposeError::Busy,
+    }
+}

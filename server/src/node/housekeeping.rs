@@ -1,0 +1,212 @@
+//! What a node does by itself: notice changes and say so, promote learners, finish membership
+//! changes, build snapshots.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use conclave_shared::{Role, limits};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::Node;
+use super::consensus::Facts;
+use crate::clock;
+use crate::raft::{CAUGHT_UP_ENTRIES, Member, NodeId};
+
+/// Time between two looks.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// The running tasks of a node; they stop with this value.
+#[derive(Debug)]
+pub struct Housekeeping {
+    _facts: AbortOnDropHandle<()>,
+    _duties: AbortOnDropHandle<()>,
+}
+
+impl Housekeeping {
+    /// Starts the tasks. `members_changed` is told every new membership.
+    #[must_use]
+    pub fn start(
+        node: &Node,
+        members_changed: impl Fn(BTreeMap<NodeId, Member>) + Send + Sync + 'static,
+    ) -> Self {
+        let facts = follow_facts(node.clone(), members_changed);
+        Self {
+            _facts: AbortOnDropHandle::new(tokio::spawn(facts)),
+            _duties: AbortOnDropHandle::new(tokio::spawn(duties(node.clone()))),
+        }
+    }
+}
+
+/// Takes leadership and membership over as they change, and logs what a person cares about.
+async fn follow_facts(node: Node, members_changed: impl Fn(BTreeMap<NodeId, Member>)) {
+    let consensus = &node.0.consensus;
+    let mut changes = consensus.fact_changes();
+    let mut before = consensus.facts();
+    members_changed(before.members.clone());
+    loop {
+        let goes_on = consensus.next_facts(&mut changes).await;
+        let now = consensus.facts();
+        if now.members != before.members {
+            members_changed(now.members.clone());
+        }
+        node.note_election(&now);
+        report(&node, &before, &now);
+        before = now;
+        if !goes_on {
+            return;
+        }
+    }
+}
+
+impl Node {
+    fn note_election(&self, facts: &Facts) {
+        let mut elected = self.0.elected.lock();
+        match (self.is_leader(facts), *elected) {
+            (true, Some((term, _))) if term == facts.term => {}
+            (true, _) => *elected = Some((facts.term, clock::now())),
+            (false, _) => *elected = None,
+        }
+    }
+}
+
+fn report(node: &Node, before: &Facts, now: &Facts) {
+    let name = node.name();
+    let leader = |facts: &Facts| facts.leader.as_ref().map(|leader| leader.name.clone());
+    let term = now.term;
+    match (leader(before), leader(now)) {
+        (old, Some(new)) if old.as_ref() != Some(&new) || before.term != term => {
+            let own = if *new == *name { ", this node" } else { "" };
+            tracing::info!(raft.term = term, leader = %new, "leader of term {term} is `{new}`{own}");
+        }
+        (Some(old), None) => {
+            tracing::warn!(raft.term = term, "lost the leader `{old}`");
+        }
+        _ => {}
+    }
+    for (id, member) in &now.members {
+        let (was, is) = (before.voters.contains(id), now.voters.contains(id));
+        if is && !was {
+            tracing::info!(node.id = id, "`{}` is a voter, id {id}", member.name);
+        } else if !is && !before.members.contains_key(id) {
+            tracing::info!(node.id = id, "`{}` is a learner, id {id}", member.name);
+        }
+    }
+    for (id, member) in before
+        .members
+        .iter()
+        .filter(|(id, _)| !now.members.contains_key(id))
+    {
+        tracing::info!(
+            node.id = id,
+            "`{}`, id {id}, is no longer a member",
+            member.name
+        );
+    }
+    if now.role == Role::Removed && before.role != Role::Removed {
+        tracing::error!("this node is no longer a member of its cluster");
+    }
+}
+
+async fn duties(node: Node) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut had_quorum = false;
+    let mut addresses_agree = false;
+    let mut hears_leader = false;
+    loop {
+        ticks.tick().await;
+        let facts = node.facts();
+        if hears_leader && facts.leader.is_none() {
+            tracing::warn!("hears no leader any more: reads at `stale` only, until one is elected");
+        }
+        hears_leader = facts.leader.is_some();
+        if node.is_leader(&facts) {
+            node.report_quorum(&mut had_quorum);
+            node.keep_membership(&facts).await;
+        } else {
+            had_quorum = false;
+        }
+        if !addresses_agree {
+            addresses_agree = node.announce_addresses().await;
+        }
+        node.keep_snapshot().await;
+    }
+}
+
+impl Node {
+    fn report_quorum(&self, had_quorum: &mut bool) {
+        let lease = self.0.options.raft.lease();
+        match self.0.consensus.quorum_age() {
+            Some(age) if age > lease && *had_quorum => {
+                *had_quorum = false;
+                tracing::warn!("lost the quorum: no majority has answered for {age:?}");
+            }
+            Some(age) if age <= lease && !*had_quorum => {
+                *had_quorum = true;
+                tracing::info!("has a quorum and takes writes");
+            }
+            _ => {}
+        }
+    }
+
+    /// Finishes a change that a crashed leader left, and makes voters of learners that have caught
+    /// up. A learner with the name of an older member takes its place.
+    async fn keep_membership(&self, facts: &Facts) {
+        let Ok(_turn) = self.0.membership.try_lock() else {
+            return;
+        };
+        let changed = if facts.joint {
+            self.0.consensus.finish_change().await
+        } else {
+            let Some((learner, replaced)) = self.next_promotion(facts) else {
+                return;
+            };
+            self.0.consensus.promote([learner], replaced).await
+        };
+        if let Err(error) = changed {
+            tracing::debug!(?error, "membership stays as it is for now");
+        }
+    }
+
+    fn next_promotion(&self, facts: &Facts) -> Option<(NodeId, Option<NodeId>)> {
+        let last = self.0.consensus.progress().last_log;
+        let caught_up = |id: NodeId| {
+            let followers = self.0.consensus.followers();
+            followers.iter().any(|f| {
+                f.id == id
+                    && f.last_ack
+                        .is_some_and(|age| age < self.0.options.raft.lease())
+                    && f.match_index + CAUGHT_UP_ENTRIES >= last
+            })
+        };
+        let learners = facts
+            .members
+            .iter()
+            .filter(|(id, _)| !facts.voters.contains(id));
+        for (id, member) in learners.filter(|(id, _)| caught_up(**id)) {
+            let replaced = facts
+                .voters
+                .iter()
+                .find(|voter| {
+                    facts
+                        .members
+                        .get(voter)
+                        .is_some_and(|m| m.name == member.name)
+                })
+                .copied()
+                .filter(|voter| voter < id);
+            if replaced.is_some() || facts.voters.len() < limits::VOTERS {
+                return Some((*id, replaced));
+            }
+        }
+        None
+    }
+
+    async fn keep_snapshot(&self) {
+        let (backlog, snapshot) = self.0.consensus.published().snapshot_backlog();
+        let due = backlog > self.0.options.raft.snapshot_log_bytes.max(2 * snapshot);
+        if due && let Err(error) = self.0.consensus.build_snapshot().await {
+            tracing::warn!(%error, "cannot start a snapshot");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The service that every dialect calls: validate, read level, local or forward. Transport-free.
+//!
+//! | level | waits for | served by |
+//! |---|---|---|
+//! | `stale` | nothing, or `max_stale` / `min_revision` | this node |
+//! | `default` | a quorum's answer to the leader younger than half a lease | the leader |
+//! | `consistent` | a quorum round that began after the request came, then apply | this node |
+//!
+//! A `default` read of one key on a follower is forwarded. A `default` listing, which may be large,
+//! is served here instead, from a state that has applied what the leader's lease vouches for.
+
+mod consensus;
+mod contact;
+mod error;
+mod handler;
+mod housekeeping;
+pub mod listing;
+mod log_clock;
+mod membership;
+mod proposals;
+mod reads;
+mod remote;
+mod request;
+mod rounds;
+mod status;
+mod writes;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use conclave_shared::{MemberAddress, ReadLevel};
+use tokio::sync::{Mutex, Semaphore};
+
+use crate::clock;
+use crate::raft::{ClusterId, Member, RaftOptions};
+use crate::state::RequestId;
+
+pub use crate::state::View;
+pub use consensus::Consensus;
+pub use contact::Contact;
+pub use error::ServiceError;
+pub use housekeeping::Housekeeping;
+pub use remote::{
+    CallError, Invitation, MakeInvitation, PeerClient, PeerHandler, PeerReply, PeerRequest,
+    Proposal,
+};
+pub use request::{
+    Answer, AnswerMeta, JoinRequest, Joined, ReadOptions, Routing, Timing, WriteRequest,
+};
+
+use consensus::{Facts, Leader};
+use log_clock::LogClock;
+use proposals::Proposals;
+use rounds::Rounds;
+
+/// KiB of proposals under way; further writes are refused with `overloaded`.
+const WRITE_KIB: usize = 64 << 10;
+/// A proposal without an outcome for this long is answered as unknown.
+const WRITE_WAIT: Duration = Duration::from_secs(5);
+/// Pause between two looks for a leader.
+const LEADER_PAUSE: Duration = Duration::from_millis(20);
+
+/// Who this node is and how it behaves.
+#[derive(Debug, Clone)]
+pub struct NodeOptions {
+    pub cluster: ClusterId,
+    pub env: String,
+    /// Name and addresses as configured; the membership follows them.
+    pub member: Member,
+    pub raft: RaftOptions,
+    /// Build of the dashboard, shown in the status.
+    pub ui_build: &'static str,
+}
+
+/// Handle to the service; cheap to clone.
+#[derive(Clone)]
+pub struct Node(Arc<Inner>);
+
+struct Inner {
+    options: NodeOptions,
+    name: Arc<str>,
+    consensus: Consensus,
+    peers: Arc<dyn PeerClient>,
+    contact: Contact,
+    log_clock: LogClock,
+    /// Shared read-index rounds of the two levels that need one.
+    lease_rounds: Rounds<Result<u64, Arc<str>>>,
+    quorum_rounds: Rounds<Result<u64, Arc<str>>>,
+    write_kib: Arc<Semaphore>,
+    proposals: Proposals,
+    /// One membership change at a time.
+    membership: Mutex<()>,
+    /// Term in which this leader has asked another node to take over; 0 for none. From then on the
+    /// lease proves nothing.
+    handing_over: AtomicU64,
+    /// Term and moment of this node's last election.
+    elected: parking_lot::Mutex<Option<(u64, Instant)>>,
+    started: Instant,
+    request_ids: RequestIds,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node")
+            .field("name", &self.0.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Puts the service together. `peers` reaches the other members, `contact` is fed by them.
+    #[must_use]
+    pub fn new(
+        options: NodeOptions,
+        consensus: Consensus,
+        peers: Arc<dyn PeerClient>,
+        contact: Contact,
+    ) -> Self {
+        let rounds = |level| {
+            let (consensus, peers) = (consensus.clone(), peers.clone());
+            Rounds::new(move || reads::round(consensus.clone(), peers.clone(), level))
+        };
+        let submit = consensus.clone();
+        let proposals = Proposals::new(move |commands| {
+            let consensus = submit.clone();
+            Box::pin(async move { consensus.submit(commands).await })
+        });
+        Self(Arc::new(Inner {
+            proposals,
+            name: options.member.name.as_str().into(),
+            lease_rounds: rounds(ReadLevel::Default),
+            quorum_rounds: rounds(ReadLevel::Consistent),
+            options,
+            consensus,
+            peers,
+            contact,
+            log_clock: LogClock::default(),
+            write_kib: Arc::new(Semaphore::new(WRITE_KIB)),
+            membership: Mutex::new(()),
+            handing_over: AtomicU64::new(0),
+            elected: parking_lot::Mutex::new(None),
+            started: clock::now(),
+            request_ids: RequestIds::new(),
+        }))
+    }
+
+    /// Returns this node's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Returns what this node hears from its leader; the peer protocol feeds it.
+    #[must_use]
+    pub fn contact(&self) -> Contact {
+        self.0.contact.clone()
+    }
+
+    /// What is known of leadership and membership. A leader that has not been heard for two
+    /// election timeouts is not known any more: openraft keeps it until another one is elected.
+    fn facts(&self) -> Arc<Facts> {
+        let facts = self.0.consensus.facts();
+        let remote = facts.remote_leader(self.0.consensus.id()).is_some();
+        let silence = 2 * self.0.options.raft.election_max;
+        if remote && self.0.contact.since_heard().is_none_or(|age| age > silence) {
+            return Arc::new(Facts {
+                leader: None,
+                ..(*facts).clone()
+            });
+        }
+        facts
+    }
+
+    fn is_leader(&self, facts: &Facts) -> bool {
+        facts
+            .leader
+            .as_ref()
+            .is_some_and(|leader| leader.id == self.0.consensus.id())
+    }
+
+    /// Longest time a request waits inside for a leader: one election timeout.
+    fn leader_wait(&self) -> Duration {
+        self.0.options.raft.election_max
+    }
+
+    fn no_leader(&self, reason: &str) -> ServiceError {
+        ServiceError::NoLeader {
+            reason: reason.to_owned(),
+            retry_after_ms: clock::millis(self.leader_wait()),
+        }
+    }
+
+    /// Bound on the age of a state that has applied `applied_index`.
+    fn age(&self, facts: &Facts, applied_index: u64) -> Option<Duration> {
+        if self.is_leader(facts) {
+            self.0.consensus.quorum_age()
+        } else {
+            self.0.contact.age(applied_index)
+        }
+    }
+
+    fn meta(&self, facts: &Facts, level: ReadLevel, revision: u64, applied: u64) -> AnswerMeta {
+        AnswerMeta {
+            revision,
+            level,
+            term: facts.term,
+            applied_index: applied,
+            served_by: self.0.name.clone(),
+            leader: facts.leader.as_ref().map(|leader| leader.name.clone()),
+            last_contact: self.age(facts, applied),
+            forwarded: false,
+            request_id: None,
+            timing: Timing::default(),
+        }
+    }
+}
+
+fn redirect(leader: &Leader, facts: &Facts) -> ServiceError {
+    ServiceError::Redirect {
+        leader: MemberAddress {
+            node: leader.member.name.clone(),
+            id: leader.id,
+            http: leader.member.http.clone(),
+            raft: leader.member.raft.clone(),
+            voter: facts.voters.contains(&leader.id),
+        },
+    }
+}
+
+/// Makes request ids: a random part per process and a number.
+#[derive(Debug)]
+struct RequestIds {
+    process: u64,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    fn new() -> Self {
+        Self {
+            process: rand::random(),
+            next: AtomicU64::new(1),
+        }
+    }
+
+    fn make(&self) -> RequestId {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        RequestId::new(&format!("{:016x}-{number:x}", self.process))
+            .expect("two hexadecimal numbers are at most 33 visible characters")
+    }
+}

@@ -1,0 +1,299 @@
+//! Reads: what each level waits for, and where it is served.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use conclave_shared::{ReadLevel, limits};
+
+use super::consensus::{Consensus, Facts, Leader, ReadError};
+use super::{
+    Answer, LEADER_PAUSE, Node, PeerClient, PeerReply, PeerRequest, ReadOptions, Routing,
+    ServiceError, redirect,
+};
+use crate::clock;
+use crate::state::{Key, Record, View};
+
+/// Longest wait for a state to apply what its read index asks for.
+const APPLY_WAIT: Duration = Duration::from_secs(2);
+
+impl Node {
+    /// Reads one key. A follower forwards a `default` read to the leader.
+    ///
+    /// # Errors
+    ///
+    /// `NoLeader` when the level needs a leader and none was found within one election timeout,
+    /// `Redirect` when the caller wants that, `NotCaughtUp` when `min_revision` was not reached.
+    /// Nothing was changed in any case. Cancel safe.
+    pub async fn get(
+        &self,
+        options: &ReadOptions,
+        key: &Key,
+    ) -> Result<Answer<Option<Arc<Record>>>, ServiceError> {
+        let find = |answer: Answer<Arc<View>>| Answer {
+            value: answer.value.state.get(key).cloned(),
+            meta: answer.meta,
+        };
+        let level = self.effective_level(options).await?;
+        if level != ReadLevel::Default {
+            return Ok(find(self.local_view(options, level).await?));
+        }
+        let deadline = clock::now() + self.leader_wait();
+        loop {
+            let facts = self.facts();
+            let failure = match facts.remote_leader(self.0.consensus.id()) {
+                None => match self.lease_view(options, &facts).await {
+                    Ok(answer) => return Ok(find(answer)),
+                    Err(error) => error,
+                },
+                Some(leader) if options.routing == Routing::Redirect => {
+                    return Err(redirect(leader, &facts));
+                }
+                Some(leader) => match self.forward_get(leader, options, key).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => error,
+                },
+            };
+            self.pause(deadline, failure).await?;
+        }
+    }
+
+    /// Returns this node's state once it keeps the level's promise; never forwarded.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::get`]. Cancel safe.
+    pub async fn view(&self, options: &ReadOptions) -> Result<Answer<Arc<View>>, ServiceError> {
+        let level = self.effective_level(options).await?;
+        let facts = self.facts();
+        match facts.remote_leader(self.0.consensus.id()) {
+            Some(leader) if options.routing == Routing::Redirect && level != ReadLevel::Stale => {
+                Err(redirect(leader, &facts))
+            }
+            _ => self.local_view(options, level).await,
+        }
+    }
+
+    /// Answers a peer's `default` read on this node, which must be the leader.
+    pub(super) async fn get_for_peer(
+        &self,
+        key: &Key,
+        min_revision: Option<u64>,
+        wait: Duration,
+    ) -> Result<Answer<Option<Arc<Record>>>, ServiceError> {
+        let options = ReadOptions {
+            min_revision,
+            wait,
+            ..ReadOptions::level(ReadLevel::Default)
+        };
+        let facts = self.facts();
+        if !self.is_leader(&facts) {
+            return Err(self.no_leader("the asked node does not lead"));
+        }
+        let answer = self.lease_view(&options, &facts).await?;
+        Ok(Answer {
+            value: answer.value.state.get(key).cloned(),
+            meta: answer.meta,
+        })
+    }
+
+    /// Answers a peer that needs a read index; this node must be the leader.
+    pub(super) async fn read_index_for_peer(&self, level: ReadLevel) -> Result<u64, ServiceError> {
+        if !self.is_leader(&self.facts()) {
+            return Err(self.no_leader("the asked node does not lead"));
+        }
+        self.next_round(level).await
+    }
+
+    /// A stale read whose bound does not hold becomes a `default` read.
+    async fn effective_level(&self, options: &ReadOptions) -> Result<ReadLevel, ServiceError> {
+        let (ReadLevel::Stale, Some(bound)) = (options.level, options.max_stale) else {
+            return Ok(options.level);
+        };
+        self.reach(options.min_revision.unwrap_or(0), options.wait)
+            .await?;
+        let applied = self.0.consensus.published().view().applied_index;
+        let age = self.age(&self.facts(), applied);
+        Ok(match age {
+            Some(age) if age <= bound => ReadLevel::Stale,
+            _ => ReadLevel::Default,
+        })
+    }
+
+    async fn local_view(
+        &self,
+        options: &ReadOptions,
+        level: ReadLevel,
+    ) -> Result<Answer<Arc<View>>, ServiceError> {
+        let began = clock::now();
+        if level != ReadLevel::Stale {
+            let deadline = began + self.leader_wait();
+            loop {
+                match self.next_round(level).await {
+                    Ok(index) => {
+                        self.reach(index, APPLY_WAIT).await?;
+                        break;
+                    }
+                    Err(failure) => self.pause(deadline, failure).await?,
+                }
+            }
+        }
+        if let Some(wanted) = options.min_revision {
+            self.reach(wanted, options.wait).await?;
+        }
+        let mut answer = self.answer_here(level);
+        if level != ReadLevel::Stale {
+            answer.meta.timing.read_index = Some(since(began));
+        }
+        Ok(answer)
+    }
+
+    /// The leader's own state under its lease.
+    async fn lease_view(
+        &self,
+        options: &ReadOptions,
+        facts: &Facts,
+    ) -> Result<Answer<Arc<View>>, ServiceError> {
+        if let Some(wanted) = options.min_revision {
+            self.reach(wanted, options.wait).await?;
+        }
+        // Taken before the lease is checked: while the lease held, this was the newest state.
+        let answer = self.answer_here(ReadLevel::Default);
+        if self.lease_holds(facts, &answer.value) {
+            return Ok(answer);
+        }
+        let began = clock::now();
+        let index = self.next_round(ReadLevel::Default).await?;
+        self.reach(index, APPLY_WAIT).await?;
+        let mut answer = self.answer_here(ReadLevel::Default);
+        answer.meta.timing.read_index = Some(since(began));
+        Ok(answer)
+    }
+
+    /// Returns true when no other node can have become leader before this call, judged without
+    /// asking anybody: a quorum answered within half a lease, and nobody was asked to take over.
+    fn lease_holds(&self, facts: &Facts, view: &View) -> bool {
+        let half = self.0.options.raft.lease() / 2;
+        self.is_leader(facts)
+            && view.applied_term == facts.term
+            && facts.voters.contains(&self.0.consensus.id())
+            && self.0.handing_over.load(Ordering::SeqCst) != facts.term
+            && self.0.consensus.quorum_age().is_some_and(|age| age < half)
+    }
+
+    fn answer_here(&self, level: ReadLevel) -> Answer<Arc<View>> {
+        let view = self.0.consensus.published().view();
+        let facts = self.facts();
+        let meta = self.meta(&facts, level, view.state.revision(), view.applied_index);
+        Answer { value: view, meta }
+    }
+
+    async fn next_round(&self, level: ReadLevel) -> Result<u64, ServiceError> {
+        let rounds = match level {
+            ReadLevel::Stale => return Ok(0),
+            ReadLevel::Default => &self.0.lease_rounds,
+            ReadLevel::Consistent => &self.0.quorum_rounds,
+        };
+        match rounds.next().await {
+            Ok(Ok(index)) => Ok(index),
+            Ok(Err(reason)) => Err(self.no_leader(&reason)),
+            Err(super::rounds::Refused) => Err(ServiceError::Overloaded),
+        }
+    }
+
+    async fn forward_get(
+        &self,
+        leader: &Leader,
+        options: &ReadOptions,
+        key: &Key,
+    ) -> Result<Answer<Option<Arc<Record>>>, ServiceError> {
+        let began = clock::now();
+        let request = PeerRequest::Get {
+            key: key.clone(),
+            min_revision: options.min_revision,
+            wait: options.wait,
+        };
+        let limit = self.leader_wait()
+            + options
+                .min_revision
+                .map_or(Duration::ZERO, |_| options.wait);
+        match self.0.peers.call(leader.id, request, limit).await {
+            Ok(Ok(PeerReply::Got(mut answer))) => {
+                answer.meta.forwarded = true;
+                answer.meta.timing.forward = Some(since(began));
+                Ok(answer)
+            }
+            Ok(Ok(_)) => Err(ServiceError::Internal(
+                "unexpected reply to a read".to_owned(),
+            )),
+            Ok(Err(error)) => Err(error),
+            Err(error) => Err(self.no_leader(&format!("`{}`: {error}", leader.name))),
+        }
+    }
+
+    /// Waits until this node has applied `wanted`.
+    async fn reach(&self, wanted: u64, wait: Duration) -> Result<(), ServiceError> {
+        let published = self.0.consensus.published();
+        if published.view().applied_index >= wanted {
+            return Ok(());
+        }
+        let wait = wait.min(Duration::from_millis(limits::READ_WAIT_MS));
+        let mut applied = published.applied();
+        let reached = applied.wait_for(|applied| *applied >= wanted);
+        match tokio::time::timeout(wait, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_closed)) => Err(ServiceError::Draining),
+            Err(_elapsed) => Err(ServiceError::NotCaughtUp {
+                wanted,
+                applied: published.view().applied_index,
+            }),
+        }
+    }
+
+    /// Waits a little before the next attempt, or gives the failure back when it is final or the
+    /// time is up.
+    pub(super) async fn pause(
+        &self,
+        deadline: Instant,
+        failure: ServiceError,
+    ) -> Result<(), ServiceError> {
+        let repeatable = matches!(failure, ServiceError::NoLeader { .. });
+        if !repeatable || clock::now() + LEADER_PAUSE >= deadline {
+            return Err(failure);
+        }
+        tokio::time::sleep(LEADER_PAUSE).await;
+        Ok(())
+    }
+}
+
+/// One read-index round: on the leader by Raft, elsewhere by asking the leader.
+pub(super) async fn round(
+    consensus: Consensus,
+    peers: Arc<dyn PeerClient>,
+    level: ReadLevel,
+) -> Result<u64, Arc<str>> {
+    let facts = consensus.facts();
+    let Some(leader) = &facts.leader else {
+        return Err("no leader is known".into());
+    };
+    if leader.id == consensus.id() {
+        return consensus
+            .read_index(level)
+            .await
+            .map_err(|error| match error {
+                ReadError::NotLeader => "this node no longer leads".into(),
+                ReadError::NoQuorum(reason) => reason.into(),
+            });
+    }
+    let request = PeerRequest::ReadIndex { level };
+    match peers.call(leader.id, request, APPLY_WAIT).await {
+        Ok(Ok(PeerReply::ReadIndex(index))) => Ok(index),
+        Ok(Ok(_)) => Err("unexpected reply to a read index".into()),
+        Ok(Err(error)) => Err(error.to_string().into()),
+        Err(error) => Err(format!("leader `{}`: {error}", leader.name).into()),
+    }
+}
+
+fn since(began: Instant) -> Duration {
+    clock::now().saturating_duration_since(began)
+}

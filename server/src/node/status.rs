@@ -1,0 +1,167 @@
+//! What this node says of itself and of its cluster.
+
+use std::time::Duration;
+
+use conclave_shared::cluster::{FollowerProgress, QuorumStatus, StateHash};
+use conclave_shared::{ClusterStatus, MemberAddress, MemberStatus, NodeStatus};
+
+use super::consensus::Facts;
+use super::{Node, PeerReply, PeerRequest};
+use crate::clock;
+use crate::raft::{Member, NodeId};
+
+/// Longest wait for one member's status.
+const MEMBER_WAIT: Duration = Duration::from_millis(800);
+
+impl Node {
+    /// Returns this node's own view. Never waits for anybody.
+    #[must_use]
+    pub fn status(&self) -> NodeStatus {
+        let inner = &*self.0;
+        let facts = self.facts();
+        let progress = inner.consensus.progress();
+        let view = inner.consensus.published().view();
+        let leads = self.is_leader(&facts);
+        let age = |duration: Option<Duration>| duration.map(clock::millis);
+        NodeStatus {
+            node: inner.name.to_string(),
+            id: inner.consensus.id(),
+            cluster_id: inner.options.cluster.to_string(),
+            env: inner.options.env.clone(),
+            role: facts.role,
+            term: facts.term,
+            leader: facts.leader.as_ref().map(|leader| leader.name.to_string()),
+            last_log_index: progress.last_log,
+            commit_index: progress.committed,
+            applied_index: view.applied_index,
+            snapshot_index: progress.snapshot,
+            purged_index: progress.purged,
+            revision: view.state.revision(),
+            oldest_revision: None,
+            oldest_outcome: None,
+            state_hash: StateHash {
+                revision: view.state.revision(),
+                hash: format!("{:016x}", view.state.hash()),
+            },
+            quorum_ack_age_ms: age(inner.consensus.quorum_age()),
+            leader_contact_age_ms: age((!leads).then(|| inner.contact.since_heard()).flatten()),
+            followers: self.follower_progress(&facts),
+            members: facts
+                .members
+                .iter()
+                .map(|(id, m)| address(&facts, *id, m))
+                .collect(),
+            watchers: 0,
+            locks: 0,
+            keys: view.state.len() as u64,
+            bytes: view.state.bytes(),
+            uptime_ms: clock::millis(clock::now().saturating_duration_since(inner.started)),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ui_build: inner.options.ui_build.to_owned(),
+            now_ms: clock::wall_ms(),
+        }
+    }
+
+    fn follower_progress(&self, facts: &Facts) -> Vec<FollowerProgress> {
+        let followers = self.0.consensus.followers().into_iter();
+        followers
+            .filter_map(|follower| {
+                Some(FollowerProgress {
+                    node: facts.members.get(&follower.id)?.name.clone(),
+                    match_index: follower.match_index,
+                    last_ack_ms: follower.last_ack.map(clock::millis),
+                })
+            })
+            .collect()
+    }
+
+    /// Asks every member for its status; one that does not answer never hides the others.
+    pub async fn cluster(&self) -> ClusterStatus {
+        let facts = self.facts();
+        let asked = facts
+            .members
+            .iter()
+            .map(|(id, member)| self.ask(&facts, *id, member));
+        let members = futures::future::join_all(asked).await;
+        let voters = facts.voters.len() as u64;
+        let healthy = members
+            .iter()
+            .filter(|member| member.reachable && member.address.voter)
+            .count() as u64;
+        ClusterStatus {
+            leader: facts.leader.as_ref().map(|leader| leader.name.to_string()),
+            term: facts.term,
+            quorum: QuorumStatus {
+                voters,
+                healthy,
+                can_lose: healthy.saturating_sub(voters / 2 + 1),
+            },
+            members,
+        }
+    }
+
+    async fn ask(&self, facts: &Facts, id: NodeId, member: &Member) -> MemberStatus {
+        let address = address(facts, id, member);
+        let answer = if id == self.0.consensus.id() {
+            Ok(self.status())
+        } else {
+            self.ask_peer(id).await
+        };
+        match answer {
+            Ok(status) => MemberStatus {
+                address,
+                role: Some(status.role),
+                reachable: true,
+                status: Some(status),
+                error: None,
+                last_heard_ms: Some(0),
+            },
+            Err(error) => MemberStatus {
+                last_heard_ms: self.last_heard(facts, id).map(clock::millis),
+                address,
+                role: None,
+                reachable: false,
+                status: None,
+                error: Some(error),
+            },
+        }
+    }
+
+    async fn ask_peer(&self, id: NodeId) -> Result<NodeStatus, String> {
+        match self
+            .0
+            .peers
+            .call(id, PeerRequest::Status, MEMBER_WAIT)
+            .await
+        {
+            Ok(Ok(PeerReply::Status(json))) => {
+                serde_json::from_slice(&json).map_err(|error| error.to_string())
+            }
+            Ok(Ok(_)) => Err("unexpected reply".to_owned()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn last_heard(&self, facts: &Facts, id: NodeId) -> Option<Duration> {
+        if facts.leader.as_ref().is_some_and(|leader| leader.id == id) {
+            return self.0.contact.since_heard();
+        }
+        self.0
+            .consensus
+            .followers()
+            .into_iter()
+            .find(|f| f.id == id)?
+            .last_ack
+    }
+}
+
+fn address(facts: &Facts, id: NodeId, member: &Member) -> MemberAddress {
+    MemberAddress {
+        node: member.name.clone(),
+        id,
+        http: member.http.clone(),
+        raft: member.raft.clone(),
+        voter: facts.voters.contains(&id),
+    }
+}

@@ -1,0 +1,164 @@
+//! Writes: propose here, or pass on to the leader; never re-send one of unknown fate.
+
+use std::time::Instant;
+
+use conclave_shared::ReadLevel;
+use tokio::sync::SemaphorePermit;
+
+use super::consensus::{Leader, ProposeError};
+use super::{
+    Answer, CallError, Node, PeerReply, PeerRequest, Proposal, Routing, ServiceError, WRITE_KIB,
+    WRITE_WAIT, WriteRequest, redirect,
+};
+use crate::clock;
+use crate::state::{Command, Op, Outcome};
+
+impl Node {
+    /// Applies a write, here or through the leader, and answers once it is applied.
+    ///
+    /// A refusal of the state machine is an outcome, not an error (invariant 2).
+    ///
+    /// # Errors
+    ///
+    /// `NoLeader`, `Overloaded`, `Redirect`: certainly not applied. `OutcomeUnknown`: the proposal
+    /// left and nobody can say (invariant 9). Dropping the future does not take a proposal back.
+    pub async fn write(&self, request: WriteRequest) -> Result<Answer<Outcome>, ServiceError> {
+        let _room = self.room(&request.op)?;
+        let request_id = self.0.request_ids.make();
+        let proposal = Proposal {
+            request_id,
+            origin: self.0.name.clone(),
+            client: request.client,
+            op: request.op,
+        };
+        let deadline = clock::now() + self.leader_wait();
+        loop {
+            let facts = self.facts();
+            let attempt = match facts.remote_leader(self.0.consensus.id()) {
+                None => self.propose(proposal.clone()).await,
+                Some(leader) if request.routing == Routing::Redirect => {
+                    return Err(redirect(leader, &facts));
+                }
+                Some(leader) => self.forward_write(leader, proposal.clone()).await,
+            };
+            match attempt {
+                Ok(answer) => return Ok(answer),
+                // Only what was certainly not applied is tried again.
+                Err(failure) => self.pause(deadline, failure).await?,
+            }
+        }
+    }
+
+    /// Proposes on this node. Fails with `NoLeader` unless it leads and has its quorum.
+    pub(super) async fn propose(
+        &self,
+        proposal: Proposal,
+    ) -> Result<Answer<Outcome>, ServiceError> {
+        let facts = self.facts();
+        if !self.is_leader(&facts) {
+            return Err(self.no_leader("no leader is known"));
+        }
+        let applied_ms = self.0.consensus.published().view().state.log_time_ms();
+        let request_id = proposal.request_id.clone();
+        let command = Command {
+            log_time_ms: self.0.log_clock.now_ms(facts.term, applied_ms),
+            wall_time_ms: clock::wall_ms(),
+            request_id: proposal.request_id,
+            origin: proposal.origin,
+            client: proposal.client,
+            op: proposal.op,
+        };
+        let began = clock::now();
+        let unknown = |reason: String| ServiceError::OutcomeUnknown {
+            request_id: request_id.clone(),
+            reason,
+        };
+        let applied = match self.0.proposals.propose(command, WRITE_WAIT).await {
+            Ok(applied) => applied,
+            Err(ProposeError::NotLeader) => {
+                return Err(self.no_leader("this node no longer leads"));
+            }
+            Err(ProposeError::Busy) => {
+                return Err(self.no_leader("the leader waits for its quorum"));
+            }
+            Err(ProposeError::Unknown(reason)) => return Err(unknown(reason)),
+            Err(ProposeError::Refused(reason)) => return Err(ServiceError::Internal(reason)),
+        };
+        let revision = changed_at(&applied.outcome)
+            .unwrap_or_else(|| self.0.consensus.published().view().state.revision());
+        let mut meta = self.meta(&facts, ReadLevel::Consistent, revision, applied.index);
+        meta.term = applied.term;
+        meta.request_id = Some(request_id);
+        meta.timing.commit = Some(since(began));
+        Ok(Answer {
+            value: applied.outcome,
+            meta,
+        })
+    }
+
+    async fn forward_write(
+        &self,
+        leader: &Leader,
+        proposal: Proposal,
+    ) -> Result<Answer<Outcome>, ServiceError> {
+        let began = clock::now();
+        let request_id = proposal.request_id.clone();
+        let request = PeerRequest::Write(proposal);
+        // A little longer than the leader's own limit, so that its answer can still arrive.
+        let limit = WRITE_WAIT + self.leader_wait();
+        match self.0.peers.call(leader.id, request, limit).await {
+            Ok(Ok(PeerReply::Written(mut answer))) => {
+                answer.meta.forwarded = true;
+                answer.meta.timing.forward = Some(since(began));
+                Ok(answer)
+            }
+            Ok(Ok(_)) => Err(ServiceError::OutcomeUnknown {
+                request_id,
+                reason: "unexpected reply to a write".to_owned(),
+            }),
+            Ok(Err(error)) => Err(error),
+            Err(CallError::NotSent(reason)) => {
+                Err(self.no_leader(&format!("`{}`: {reason}", leader.name)))
+            }
+            Err(CallError::Lost(reason)) => Err(ServiceError::OutcomeUnknown {
+                request_id,
+                reason: format!("leader `{}`: {reason}", leader.name),
+            }),
+        }
+    }
+
+    /// Takes room for a proposal, or refuses it.
+    fn room(&self, op: &Op) -> Result<SemaphorePermit<'_>, ServiceError> {
+        let kib = (bytes(op) >> 10) + 1;
+        let kib = u32::try_from(kib.min(WRITE_KIB)).unwrap_or(u32::MAX);
+        self.0
+            .write_kib
+            .try_acquire_many(kib)
+            .map_err(|_no_room| ServiceError::Overloaded)
+    }
+}
+
+fn bytes(op: &Op) -> usize {
+    match op {
+        Op::Put { put, .. } => put.key.len() + put.value.len(),
+        Op::PutMany { puts } => puts.iter().map(|put| put.key.len() + put.value.len()).sum(),
+        Op::Delete { key, .. } => key.len(),
+        Op::DeletePrefix { prefix } => prefix.len(),
+        Op::AllocateNode { name } => name.len(),
+    }
+}
+
+/// Returns the revision of the outcome's change; `None` when nothing was changed.
+fn changed_at(outcome: &Outcome) -> Option<u64> {
+    match outcome {
+        Outcome::Put { revision, .. }
+        | Outcome::PutMany { revision, .. }
+        | Outcome::Deleted { revision, .. }
+        | Outcome::DeletedPrefix { revision, .. } => Some(*revision),
+        Outcome::Nothing | Outcome::NodeAllocated { .. } | Outcome::Rejected(_) => None,
+    }
+}
+
+fn since(began: Instant) -> std::time::Duration {
+    clock::now().saturating_duration_since(began)
+}
