@@ -1,0 +1,3 @@
+//! The pages: each puts widgets together and owns no figures.
+
+pub(crate) mod overview;
