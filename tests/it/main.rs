@@ -1,1 +1,11 @@
-//! Integration tests.
+//! Integration tests: the real binary in real processes, and the house rules. One binary, one file
+//! per topic. Part of it: `cargo test --test it -- failures::`.
+
+mod cluster;
+mod failures;
+mod http_input;
+mod listing;
+mod random_input;
+mod seeds;
+mod startup;
+mod tidy;

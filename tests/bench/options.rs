@@ -1,0 +1,82 @@
+//! The command line of the bench.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+pub(crate) const USAGE: &str = "\
+conclave-bench [flags] [BINARY]
+
+Starts three nodes of BINARY (else of CONCLAVE_BIN, else of `conclave` beside this program) on this
+machine and prints one table.
+
+  --url LIST     measure running nodes instead: host:port or http://host:port, separated by commas;
+                 the first one that leads counts as the leader
+  --seconds N    time for each row (10)
+  --keys N       keys that the requests are spread over (100000)
+  --value N      bytes of each value (256)
+  --only TEXT    only rows whose name contains TEXT; the keys are loaded all the same
+  --inmem        nodes without a disk";
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) binary: Option<PathBuf>,
+    pub(crate) urls: Vec<String>,
+    pub(crate) seconds: Duration,
+    pub(crate) keys: usize,
+    pub(crate) value_bytes: usize,
+    pub(crate) only: String,
+    pub(crate) node_args: Vec<String>,
+}
+
+impl Options {
+    /// Returns `None` when help is asked for.
+    ///
+    /// # Errors
+    ///
+    /// A flag is unknown or has no good value.
+    pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Self>> {
+        let mut options = Self {
+            binary: None,
+            urls: Vec::new(),
+            seconds: Duration::from_secs(10),
+            keys: 100_000,
+            value_bytes: 256,
+            only: String::new(),
+            node_args: Vec::new(),
+        };
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
+            match arg.as_str() {
+                "-h" | "--help" => return Ok(None),
+                "--url" => options.urls = addresses(&value()?)?,
+                "--seconds" => options.seconds = Duration::from_secs(number(&value()?)?.max(1)),
+                "--keys" => options.keys = usize::try_from(number(&value()?)?)?.max(1),
+                "--value" => options.value_bytes = usize::try_from(number(&value()?)?)?.max(8),
+                "--only" => options.only = value()?,
+                "--inmem" => options.node_args.push("-inmem".to_owned()),
+                flag if flag.starts_with('-') => bail!("unknown flag `{flag}`\n\n{USAGE}"),
+                path => options.binary = Some(path.into()),
+            }
+        }
+        Ok(Some(options))
+    }
+}
+
+fn number(text: &str) -> Result<u64> {
+    text.parse()
+        .with_context(|| format!("`{text}` is no number"))
+}
+
+fn addresses(list: &str) -> Result<Vec<String>> {
+    let mut addresses = Vec::new();
+    for url in list.split(',').filter(|url| !url.is_empty()) {
+        let (address, _) = conclave_tests::http::split_url(url.trim())
+            .with_context(|| format!("`{url}` is no address"))?;
+        addresses.push(address);
+    }
+    ensure!(!addresses.is_empty(), "--url names no node");
+    Ok(addresses)
+}

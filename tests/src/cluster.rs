@@ -1,0 +1,386 @@
+//! Clusters of real processes.
+//!
+//! A cluster is killed and its directories are removed when it is dropped; when the test fails its
+//! logs are printed and the directories stay. The nodes alive at once in one test process are
+//! bounded, so that the cases of a many-threaded run do not starve each other.
+
+use std::ops::{Index, IndexMut};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::node::{Node, READY_WITHIN};
+use crate::ports::Ports;
+use crate::wait::wait_for;
+
+/// Nodes alive at once: three clusters of three.
+const NODES_ALIVE: u32 = 9;
+/// Starts tried when somebody takes a reserved port.
+const STARTS: usize = 5;
+/// Longest time for an election, or for equal states after the last write.
+const SETTLED_WITHIN: Duration = Duration::from_secs(30);
+
+static ALIVE: Semaphore = Semaphore::const_new(NODES_ALIVE as usize);
+
+/// How much of the machine a test needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Share {
+    OwnNodes,
+    /// No other cluster runs meanwhile.
+    Whole,
+}
+
+/// What a cluster is started with.
+#[derive(Debug)]
+pub struct Builder {
+    nodes: usize,
+    args: Vec<String>,
+    share: Share,
+}
+
+impl Builder {
+    /// Sets the number of nodes; 3 when not said.
+    #[must_use]
+    pub const fn nodes(mut self, nodes: usize) -> Self {
+        self.nodes = nodes;
+        self
+    }
+
+    /// Adds flags for every node.
+    #[must_use]
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|&arg| arg.to_owned()));
+        self
+    }
+
+    /// Waits until no other cluster runs and keeps others out: for tests that measure time.
+    #[must_use]
+    pub const fn alone(mut self) -> Self {
+        self.share = Share::Whole;
+        self
+    }
+
+    /// Starts the first node and joins the others to it; returns when all are voters.
+    ///
+    /// # Panics
+    ///
+    /// A node does not start.
+    pub async fn start(self) -> Cluster {
+        let mut cluster = self.prepare().await;
+        let wanted = cluster.nodes.len();
+        cluster.start_fresh(0).await;
+        let first = cluster.nodes[0].http_address();
+        for index in 1..wanted {
+            cluster.nodes[index].add_args(["-join", &first]);
+            cluster.start_fresh(index).await;
+        }
+        cluster.wait_voters(wanted).await;
+        cluster
+    }
+
+    /// Prepares directories and ports, and starts nothing.
+    ///
+    /// # Panics
+    ///
+    /// There is no room for the directories.
+    pub async fn prepare(self) -> Cluster {
+        let wanted = match self.share {
+            Share::OwnNodes => u32::try_from(self.nodes)
+                .unwrap_or(NODES_ALIVE)
+                .min(NODES_ALIVE),
+            Share::Whole => NODES_ALIVE,
+        };
+        let permit = ALIVE
+            .acquire_many(wanted)
+            .await
+            .expect("the semaphore is never closed");
+        let root = TempDir::with_prefix("conclave-test-").expect("a temporary folder");
+        let mut cluster = Cluster {
+            nodes: Vec::new(),
+            args: self.args,
+            root,
+            _permit: permit,
+        };
+        for _ in 0..self.nodes {
+            cluster.add_node();
+        }
+        cluster
+    }
+}
+
+/// The nodes of one test. A test has one cluster at a time: two would wait for each other's room.
+#[derive(Debug)]
+pub struct Cluster {
+    nodes: Vec<Node>,
+    args: Vec<String>,
+    root: TempDir,
+    _permit: SemaphorePermit<'static>,
+}
+
+impl Cluster {
+    /// Begins with three nodes and the usual flags.
+    #[must_use]
+    pub const fn builder() -> Builder {
+        Builder {
+            nodes: 3,
+            args: Vec::new(),
+            share: Share::OwnNodes,
+        }
+    }
+
+    /// Starts three nodes.
+    pub async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// Starts one node.
+    pub async fn single() -> Self {
+        Self::builder().nodes(1).start().await
+    }
+
+    /// Adds a node with its directory and ports and the cluster's flags, and does not start it.
+    pub fn add_node(&mut self) -> usize {
+        let index = self.nodes.len();
+        let mut node = Node::new(&format!("node{index}"), self.root.path(), Ports::reserve());
+        node.add_args(self.args.iter().cloned());
+        self.nodes.push(node);
+        index
+    }
+
+    /// Starts a node with an empty directory, on other ports when its own were taken meanwhile.
+    async fn start_fresh(&mut self, index: usize) {
+        for _ in 0..STARTS {
+            let node = &mut self.nodes[index];
+            node.spawn();
+            let Err(status) = node.ready_or_exit().await else {
+                return;
+            };
+            let taken = node.stderr().to_lowercase().contains("in use");
+            assert!(
+                taken,
+                "{} ended with {status}:\n{}",
+                node.name(),
+                node.log_tail()
+            );
+            let usual = node.usual_args().len();
+            let more = node.args_after(usual);
+            let name = format!("node{index}");
+            let mut node = Node::new(&name, self.root.path(), Ports::reserve());
+            node.add_args(more);
+            self.nodes[index] = node;
+        }
+        panic!("node{index} found its ports taken {STARTS} times");
+    }
+
+    /// Returns the nodes, running or not.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Returns the nodes, to start and stop them.
+    pub fn nodes_mut(&mut self) -> &mut [Node] {
+        &mut self.nodes
+    }
+
+    /// Returns the folder of this test; `path` below it belongs to nobody else.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Returns the API addresses of the running nodes.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        self.running().map(Node::http_address).collect()
+    }
+
+    fn running(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.is_started())
+    }
+
+    /// Waits until the running nodes agree on a leader that runs, and returns its index.
+    ///
+    /// # Panics
+    ///
+    /// They do not.
+    pub async fn leader(&self) -> usize {
+        wait_for("the nodes agree on a leader", SETTLED_WITHIN, async || {
+            let statuses = self.statuses().await?;
+            let names: Vec<_> = statuses
+                .iter()
+                .map(|status| status["leader"].as_str())
+                .collect();
+            let leader = names.first().copied().flatten();
+            let leads =
+                |status: &Value| status["role"] == "leader" && status["node"].as_str() == leader;
+            let agreed = leader.is_some() && names.iter().all(|name| *name == leader);
+            if !agreed || !statuses.iter().any(leads) {
+                return Err(summary(&statuses));
+            }
+            let index = self
+                .nodes
+                .iter()
+                .position(|node| Some(node.name()) == leader);
+            index.ok_or_else(|| summary(&statuses))
+        })
+        .await
+    }
+
+    /// Returns the indexes of the running nodes that do not lead.
+    pub async fn followers(&self) -> Vec<usize> {
+        let leader = self.leader().await;
+        let running = |&index: &usize| self.nodes[index].is_started();
+        (0..self.nodes.len())
+            .filter(|&index| index != leader)
+            .filter(running)
+            .collect()
+    }
+
+    /// Waits until every running node sees `wanted` voters.
+    ///
+    /// # Panics
+    ///
+    /// One does not.
+    pub async fn wait_voters(&self, wanted: usize) {
+        let what = format!("{wanted} voters on every node");
+        wait_for(&what, SETTLED_WITHIN, async || {
+            let statuses = self.statuses().await?;
+            let voters = |status: &Value| {
+                let members = status["members"].as_array().map_or(&[][..], Vec::as_slice);
+                members
+                    .iter()
+                    .filter(|member| member["voter"] == true)
+                    .count()
+            };
+            let all = statuses.iter().all(|status| voters(status) == wanted);
+            if all { Ok(()) } else { Err(summary(&statuses)) }
+        })
+        .await;
+        self.leader().await;
+    }
+
+    /// Waits until all running nodes have applied the same and have the same state hash, and
+    /// checks that none of them has panicked. Every cluster test ends with it.
+    ///
+    /// # Panics
+    ///
+    /// The nodes differ, or one has panicked.
+    pub async fn assert_converged(&self) {
+        wait_for("equal states on all nodes", SETTLED_WITHIN, async || {
+            let statuses = self.statuses().await?;
+            let state = |status: &Value| {
+                (
+                    status["applied_index"].clone(),
+                    status["state_hash"].clone(),
+                )
+            };
+            let first = statuses.first().map(state);
+            let hashed = statuses
+                .iter()
+                .all(|status| status["state_hash"]["hash"].is_string());
+            let equal = statuses.iter().all(|status| Some(state(status)) == first);
+            if hashed && equal {
+                Ok(())
+            } else {
+                Err(summary(&statuses))
+            }
+        })
+        .await;
+        for node in &self.nodes {
+            let log = node.stderr();
+            assert!(
+                !log.contains("panicked at"),
+                "{} has panicked:\n{log}",
+                node.name()
+            );
+        }
+    }
+
+    /// Waits until every running node has applied `index`.
+    ///
+    /// # Panics
+    ///
+    /// One does not.
+    pub async fn wait_applied(&self, index: u64) {
+        let what = format!("index {index} applied on every node");
+        wait_for(&what, READY_WITHIN, async || {
+            let statuses = self.statuses().await?;
+            let applied = |status: &Value| status["applied_index"].as_u64() >= Some(index);
+            if statuses.iter().all(applied) {
+                Ok(())
+            } else {
+                Err(summary(&statuses))
+            }
+        })
+        .await;
+    }
+
+    async fn statuses(&self) -> Result<Vec<Value>, String> {
+        let mut statuses = Vec::new();
+        for node in self.running() {
+            statuses.push(node.try_status().await?);
+        }
+        if statuses.is_empty() {
+            Err("no node runs".to_owned())
+        } else {
+            Ok(statuses)
+        }
+    }
+}
+
+/// Returns what matters of each status, one node per line.
+fn summary(statuses: &[Value]) -> String {
+    let fields = [
+        "role",
+        "leader",
+        "term",
+        "last_log_index",
+        "applied_index",
+        "state_hash",
+    ];
+    let mut text = String::new();
+    for status in statuses {
+        text.push_str(&format!("\n  {}:", status["node"]));
+        for field in fields {
+            text.push_str(&format!(" {field}={}", status[field]));
+        }
+        let members = status["members"].as_array().map_or(&[][..], Vec::as_slice);
+        for member in members {
+            text.push_str(&format!(" {}(voter={})", member["node"], member["voter"]));
+        }
+    }
+    text
+}
+
+impl Index<usize> for Cluster {
+    type Output = Node;
+
+    fn index(&self, index: usize) -> &Node {
+        &self.nodes[index]
+    }
+}
+
+impl IndexMut<usize> for Cluster {
+    fn index_mut(&mut self, index: usize) -> &mut Node {
+        &mut self.nodes[index]
+    }
+}
+
+impl Drop for Cluster {
+    #[expect(clippy::print_stderr, reason = "the report of a failed test")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.root.disable_cleanup(true);
+            eprintln!("the nodes' files stay in {}", self.root.path().display());
+            for node in &self.nodes {
+                eprint!("{}", node.log_tail());
+            }
+        }
+        // Killed before their directories are removed.
+        self.nodes.clear();
+    }
+}

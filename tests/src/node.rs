@@ -1,0 +1,426 @@
+//! One node: a process of the real binary with its own directory, ports and output files.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::binary;
+use crate::http::{Client, Failure, Request, Response};
+use crate::ports::Ports;
+use crate::wait::wait_for;
+
+/// Longest time from the start of a process until it is ready, an election included.
+pub const READY_WITHIN: Duration = Duration::from_secs(30);
+/// Longest time a clean stop may take.
+pub const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// Longest wait for `/api/status`, which never waits for anybody itself.
+const STATUS_WITHIN: Duration = Duration::from_secs(2);
+
+/// A node of a test: present in the test while its process is down.
+#[derive(Debug)]
+pub struct Node {
+    name: String,
+    ports: Ports,
+    /// Holds everything of this node: `data`, `cwd`, `stdout`, `stderr`.
+    root: PathBuf,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    child: Option<Child>,
+}
+
+impl Node {
+    /// Prepares a node below `root`; nothing is started.
+    ///
+    /// # Panics
+    ///
+    /// Its folder cannot be made.
+    #[must_use]
+    pub fn new(name: &str, root: &Path, ports: Ports) -> Self {
+        let root = root.join(name);
+        let cwd = root.join("cwd");
+        if let Err(error) = fs::create_dir_all(&cwd) {
+            panic!("create {}: {error}", cwd.display());
+        }
+        let mut node = Self {
+            name: name.to_owned(),
+            ports,
+            root,
+            args: Vec::new(),
+            env: Vec::new(),
+            child: None,
+        };
+        node.args = node.usual_args();
+        node
+    }
+
+    /// Returns `-id … -haddr … -raddr …`.
+    #[must_use]
+    pub fn usual_args(&self) -> Vec<String> {
+        let addresses = [self.http_address(), self.raft_address()];
+        let [http, raft] = addresses;
+        ["-id", &self.name, "-haddr", &http, "-raddr", &raft]
+            .map(str::to_owned)
+            .into()
+    }
+
+    /// Returns the flags from the `skip`th argument on.
+    pub(crate) fn args_after(&self, skip: usize) -> Vec<String> {
+        self.args.iter().skip(skip).cloned().collect()
+    }
+
+    /// Adds flags, here and at every later start.
+    pub fn add_args<S: Into<String>>(&mut self, args: impl IntoIterator<Item = S>) {
+        self.args.extend(args.into_iter().map(Into::into));
+    }
+
+    /// Replaces all flags, the usual ones too; the data directory stays the last argument.
+    pub fn set_args<S: Into<String>>(&mut self, args: impl IntoIterator<Item = S>) {
+        self.args = args.into_iter().map(Into::into).collect();
+    }
+
+    /// Replaces the variables that the process gets; of the test's own it gets none that matters.
+    pub fn set_env(&mut self, env: &[(&str, &str)]) {
+        self.env = env
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+    }
+
+    /// Returns the name that `-id` gives.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the two ports.
+    #[must_use]
+    pub const fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    /// Returns `localhost:port` of the API.
+    #[must_use]
+    pub fn http_address(&self) -> String {
+        format!("localhost:{}", self.ports.http)
+    }
+
+    /// Returns `localhost:port` of the peer protocol.
+    #[must_use]
+    pub fn raft_address(&self) -> String {
+        format!("localhost:{}", self.ports.raft)
+    }
+
+    /// Returns the data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.root.join("data")
+    }
+
+    /// Returns the folder that the process runs in.
+    #[must_use]
+    pub fn working_dir(&self) -> PathBuf {
+        self.root.join("cwd")
+    }
+
+    /// Starts the process and does not wait for it.
+    ///
+    /// # Panics
+    ///
+    /// It runs already, or cannot be started.
+    pub fn spawn(&mut self) {
+        assert!(self.child.is_none(), "{} runs already", self.name);
+        let mut command = command();
+        command
+            .args(&self.args)
+            .arg(self.data_dir())
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.working_dir())
+            .stdout(self.output("stdout"))
+            .stderr(self.output("stderr"));
+        match command.spawn() {
+            Ok(child) => self.child = Some(child),
+            Err(error) => panic!("start {}: {error}", self.name),
+        }
+    }
+
+    fn output(&self, name: &str) -> File {
+        let path = self.root.join(name);
+        match OpenOptions::new().create(true).append(true).open(&path) {
+            Ok(file) => file,
+            Err(error) => panic!("open {}: {error}", path.display()),
+        }
+    }
+
+    /// Starts the process and waits until it is ready.
+    ///
+    /// # Panics
+    ///
+    /// It ends or is not ready in time.
+    pub async fn start(&mut self) {
+        self.spawn();
+        self.wait_ready().await;
+    }
+
+    /// Waits for 200 from `/readyz`.
+    ///
+    /// # Panics
+    ///
+    /// The process ends or is not ready in time.
+    pub async fn wait_ready(&mut self) {
+        if let Err(status) = self.ready_or_exit().await {
+            panic!(
+                "{} ended with {status} instead of being ready:\n{}",
+                self.name,
+                self.log_tail()
+            );
+        }
+    }
+
+    /// Waits for 200 from `/readyz`, or for the end of the process.
+    pub(crate) async fn ready_or_exit(&mut self) -> Result<(), ExitStatus> {
+        let what = format!("{} is ready", self.name);
+        let ready = wait_for(&what, READY_WITHIN, async || {
+            if let Some(status) = self.exited() {
+                return Ok(Err(status));
+            }
+            match self.try_get("/readyz?verbose").await {
+                Ok(response) if response.status == 200 => Ok(Ok(())),
+                Ok(response) => Err(format!("{response:?}")),
+                Err(failure) => Err(failure.to_string()),
+            }
+        });
+        ready.await
+    }
+
+    /// Returns the exit status of a process that has ended by itself.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.try_wait().ok().flatten()?;
+        self.child = None;
+        Some(status)
+    }
+
+    /// Waits until the process ends by itself.
+    ///
+    /// # Panics
+    ///
+    /// It still runs after `bound`.
+    pub async fn wait_exit(&mut self, bound: Duration) -> ExitStatus {
+        let what = format!("{} exits", self.name);
+        wait_for(&what, bound, async || {
+            self.exited().ok_or_else(|| self.log_tail())
+        })
+        .await
+    }
+
+    /// Kills the process as `kill -9` does; does nothing when it is down.
+    ///
+    /// # Panics
+    ///
+    /// The kernel refuses.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let killed = child.kill().and_then(|()| child.wait());
+            assert!(killed.is_ok(), "kill {}: {killed:?}", self.name);
+        }
+    }
+
+    /// Asks the process to stop (`SIGTERM`) and waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// It is down, or still runs after [`STOP_WITHIN`].
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.terminate();
+        self.wait_exit(STOP_WITHIN).await
+    }
+
+    /// Sends `SIGTERM` and does not wait.
+    ///
+    /// # Panics
+    ///
+    /// The process is down.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Freezes the process (`SIGSTOP`).
+    ///
+    /// # Panics
+    ///
+    /// The process is down.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets a frozen process go on.
+    ///
+    /// # Panics
+    ///
+    /// The process is down.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let sent = kill_process(self.pid(), signal);
+        assert!(sent.is_ok(), "signal {signal:?} to {}: {sent:?}", self.name);
+    }
+
+    fn pid(&self) -> Pid {
+        let child = self.child.as_ref();
+        let pid = child.and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?));
+        pid.unwrap_or_else(|| panic!("{} is down", self.name))
+    }
+
+    /// Returns whether the process was started and has not been stopped by the test.
+    #[must_use]
+    pub const fn is_started(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Returns a client with a connection of its own.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::new(self.http_address())
+    }
+
+    /// Sends a request over a new connection.
+    ///
+    /// # Panics
+    ///
+    /// There is no answer.
+    pub async fn send(&self, request: &Request) -> Response {
+        match self.client().send(request).await {
+            Ok(response) => response,
+            Err(failure) => panic!("{request} at {}: {failure}", self.name),
+        }
+    }
+
+    /// Sends a `GET`; see [`Self::send`].
+    pub async fn get(&self, target: &str) -> Response {
+        self.send(&Request::get(target)).await
+    }
+
+    /// Sends a `PUT`; see [`Self::send`].
+    pub async fn put(&self, target: &str, body: &str) -> Response {
+        self.send(&Request::put(target, body)).await
+    }
+
+    /// Sends a `POST`; see [`Self::send`].
+    pub async fn post(&self, target: &str, body: &str) -> Response {
+        self.send(&Request::post(target, body)).await
+    }
+
+    /// Sends a `DELETE`; see [`Self::send`].
+    pub async fn delete(&self, target: &str) -> Response {
+        self.send(&Request::delete(target)).await
+    }
+
+    /// Sends a `GET` that may fail, and waits only briefly.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer.
+    pub async fn try_get(&self, target: &str) -> Result<Response, Failure> {
+        let mut client = self.client().with_timeout(STATUS_WITHIN);
+        client.send(&Request::get(target)).await
+    }
+
+    /// Returns `/api/status`.
+    ///
+    /// # Errors
+    ///
+    /// What came instead.
+    pub async fn try_status(&self) -> Result<Value, String> {
+        match self.try_get("/api/status").await {
+            Ok(response) if response.status == 200 => Ok(response.json()),
+            Ok(response) => Err(format!("{}: {response:?}", self.name)),
+            Err(failure) => Err(format!("{}: {failure}", self.name)),
+        }
+    }
+
+    /// Returns `/api/status`.
+    ///
+    /// # Panics
+    ///
+    /// The node does not answer.
+    pub async fn status(&self) -> Value {
+        self.try_status()
+            .await
+            .unwrap_or_else(|seen| panic!("status of {seen}"))
+    }
+
+    /// Returns a number of `/api/status`.
+    ///
+    /// # Panics
+    ///
+    /// The node does not answer, or there is no such number.
+    pub async fn status_number(&self, field: &str) -> u64 {
+        let status = self.status().await;
+        status[field]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no number `{field}` in {status}"))
+    }
+
+    /// Returns the process' resident memory.
+    ///
+    /// # Panics
+    ///
+    /// The process is down.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid().as_raw_nonzero());
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        kib.unwrap_or_else(|| panic!("no VmRSS in {path}: `{text}`")) * 1024
+    }
+
+    /// Returns what the process wrote to stderr, all starts together.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        let bytes = fs::read(self.root.join("stderr")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Returns the end of both outputs.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        const LINES: usize = 60;
+        let mut text = String::new();
+        for name in ["stdout", "stderr"] {
+            let bytes = fs::read(self.root.join(name)).unwrap_or_default();
+            let log = String::from_utf8_lossy(&bytes);
+            let lines: Vec<_> = log.lines().collect();
+            let tail = lines[lines.len().saturating_sub(LINES)..].join("\n");
+            text.push_str(&format!("--- {} {name}\n{tail}\n", self.name));
+        }
+        text
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Returns a command of the binary under test that inherits no setting from the environment but
+/// how much it logs.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(binary::conclave());
+    command.stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let seeds_own = matches!(text.as_ref(), "CLUSTER" | "PORT" | "JOIN");
+        let logging = text.starts_with("CONCLAVE_LOG");
+        if (text.starts_with("CONCLAVE_") && !logging) || seeds_own {
+            command.env_remove(name);
+        }
+    }
+    command
+}

@@ -1,0 +1,262 @@
+//! Clients that write while something fails, and the check that nothing acknowledged is lost.
+//!
+//! Every write has its own key and value. 200 and 201 acknowledge it; an answer that says
+//! `"applied":"no"`, or no connection, means that it is certainly not there; everything else is
+//! unknown: it may or may not be there, but only with its own value.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+use crate::http::{Client, Failure, Request, Response};
+use crate::node::Node;
+use crate::random::fresh_seed;
+use crate::wait::{before_retry, wait_for};
+
+/// Longest wait of a writer for one answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// What the client knows of one write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Acknowledged { revision: u64 },
+    NotApplied,
+    Unknown,
+}
+
+/// One write as its client saw it.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    pub key: String,
+    pub value: String,
+    pub outcome: Outcome,
+    pub ended: Instant,
+}
+
+/// Running clients.
+#[derive(Debug)]
+pub struct Writers {
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU64>,
+    tasks: Vec<JoinHandle<Vec<Attempt>>>,
+    started: Instant,
+}
+
+impl Writers {
+    /// Starts `clients` clients, each with one write under way; a client whose node fails turns to
+    /// the next address.
+    #[must_use]
+    pub fn start(addresses: &[String], clients: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let run = fresh_seed();
+        let tasks = (0..clients).map(|number| {
+            let mut addresses = addresses.to_vec();
+            let first = number % addresses.len().max(1);
+            addresses.rotate_left(first);
+            let writer = Writer {
+                prefix: format!("w/{run:x}/{number}"),
+                addresses,
+                stop: Arc::clone(&stop),
+                acknowledged: Arc::clone(&acknowledged),
+            };
+            tokio::spawn(writer.run())
+        });
+        let tasks = tasks.collect();
+        Self {
+            stop,
+            acknowledged,
+            tasks,
+            started: Instant::now(),
+        }
+    }
+
+    /// Returns the number of acknowledged writes so far.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Waits until `more` further writes are acknowledged.
+    ///
+    /// # Panics
+    ///
+    /// They are not within `deadline`.
+    pub async fn wait_acknowledged(&self, more: u64, deadline: Duration) {
+        let goal = self.acknowledged() + more;
+        wait_for(
+            &format!("{goal} acknowledged writes"),
+            deadline,
+            async || {
+                let now = self.acknowledged();
+                if now >= goal {
+                    Ok(())
+                } else {
+                    Err(format!("{now} acknowledged"))
+                }
+            },
+        )
+        .await;
+    }
+
+    /// Stops the clients after their current write and returns all that they saw.
+    ///
+    /// # Panics
+    ///
+    /// A client has panicked.
+    pub async fn stop(mut self) -> History {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut attempts = Vec::new();
+        for task in self.tasks.drain(..) {
+            attempts.extend(task.await.expect("a writer does not panic"));
+        }
+        History {
+            attempts,
+            started: self.started,
+        }
+    }
+}
+
+impl Drop for Writers {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Writer {
+    prefix: String,
+    addresses: Vec<String>,
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU64>,
+}
+
+impl Writer {
+    async fn run(mut self) -> Vec<Attempt> {
+        let mut attempts = Vec::new();
+        let mut client = self.connect();
+        while !self.stop.load(Ordering::Relaxed) {
+            let key = format!("{}/{}", self.prefix, attempts.len());
+            let value = format!("value of {key}");
+            let request = Request::put(&format!("/api/keys/{key}"), value.as_bytes());
+            let outcome = classify(&client.send(&request).await);
+            attempts.push(Attempt {
+                key,
+                value,
+                outcome,
+                ended: Instant::now(),
+            });
+            if matches!(outcome, Outcome::Acknowledged { .. }) {
+                self.acknowledged.fetch_add(1, Ordering::Relaxed);
+            } else {
+                self.addresses.rotate_left(1);
+                client = self.connect();
+                before_retry().await;
+            }
+        }
+        attempts
+    }
+
+    fn connect(&self) -> Client {
+        let address = self.addresses.first().cloned().unwrap_or_default();
+        Client::new(address).with_timeout(ANSWER_WITHIN)
+    }
+}
+
+fn classify(answer: &Result<Response, Failure>) -> Outcome {
+    match answer {
+        Ok(response) if matches!(response.status, 200 | 201) => {
+            let header = response.header("conclave-revision");
+            let revision = header.and_then(|text| text.parse().ok()).unwrap_or(0);
+            Outcome::Acknowledged { revision }
+        }
+        Ok(response) => {
+            let problem: serde_json::Value =
+                serde_json::from_slice(&response.body).unwrap_or_default();
+            if problem["applied"] == "no" {
+                Outcome::NotApplied
+            } else {
+                Outcome::Unknown
+            }
+        }
+        Err(Failure::NotSent(_)) => Outcome::NotApplied,
+        Err(Failure::Unknown(_)) => Outcome::Unknown,
+    }
+}
+
+/// All that the clients saw.
+#[derive(Debug)]
+pub struct History {
+    pub attempts: Vec<Attempt>,
+    started: Instant,
+}
+
+impl History {
+    /// Adds another history.
+    pub fn extend(&mut self, other: Self) {
+        self.attempts.extend(other.attempts);
+    }
+
+    /// Returns the number of acknowledged writes.
+    #[must_use]
+    pub fn acknowledged(&self) -> usize {
+        let acknowledged = |a: &&Attempt| matches!(a.outcome, Outcome::Acknowledged { .. });
+        self.attempts.iter().filter(acknowledged).count()
+    }
+
+    /// Returns the longest time in which no write was acknowledged, all clients together.
+    #[must_use]
+    pub fn longest_pause(&self) -> Duration {
+        let mut ends: Vec<_> = self
+            .attempts
+            .iter()
+            .filter(|attempt| matches!(attempt.outcome, Outcome::Acknowledged { .. }))
+            .map(|attempt| attempt.ended)
+            .collect();
+        ends.push(self.started);
+        ends.sort_unstable();
+        let pauses = ends.windows(2).map(|pair| pair[1] - pair[0]);
+        pauses.max().unwrap_or_default()
+    }
+
+    /// Reads every key at `node`: what was acknowledged is there under its revision, what was
+    /// refused is not, and nothing has a value that nobody wrote.
+    ///
+    /// # Panics
+    ///
+    /// Something is lost, or there that should not be; all such keys are listed.
+    pub async fn assert_kept(&self, node: &Node, level: &str) {
+        let mut client = node.client();
+        let mut wrong = Vec::new();
+        for attempt in &self.attempts {
+            let request = Request::get(&format!("/api/keys/{}?level={level}", attempt.key));
+            match client.send(&request).await {
+                Ok(response) => wrong.extend(judge(attempt, &response)),
+                Err(failure) => wrong.push(format!("{}: {failure}", attempt.key)),
+            }
+        }
+        assert!(
+            wrong.is_empty(),
+            "{} of {} writes are wrong on {}:\n{}",
+            wrong.len(),
+            self.attempts.len(),
+            node.name(),
+            wrong.join("\n")
+        );
+    }
+}
+
+/// Returns what is wrong with a read of the attempt's key.
+fn judge(attempt: &Attempt, read: &Response) -> Option<String> {
+    let there = read.status == 200 && read.body == attempt.value.as_bytes();
+    let right = match attempt.outcome {
+        Outcome::Acknowledged { revision } => {
+            let etag = format!("\"{revision}\"");
+            there && read.header("etag") == Some(&etag)
+        }
+        Outcome::NotApplied => read.status == 404,
+        Outcome::Unknown => there || read.status == 404,
+    };
+    (!right).then(|| format!("{} was {:?}, now {read:?}", attempt.key, attempt.outcome))
+}
