@@ -83,45 +83,39 @@ impl State {
         return_previous: bool,
         origin: &Arc<str>,
     ) -> Outcome {
-        let current = self.keys.get(&put.key).cloned();
-        if !holds(condition, current.as_deref()) {
-            return rejected(current);
+        if !condition.is_empty() {
+            let current = self.keys.get(&put.key);
+            if !holds(condition, current.map(AsRef::as_ref)) {
+                return rejected(current);
+            }
         }
-        let record = self.replace(index, put, current.as_deref(), origin);
-        let previous = current.filter(|_| return_previous);
+        let (record, previous) = self.put(index, put, origin);
         Outcome::Put {
             revision: index,
             record,
-            previous,
+            previous: previous.filter(|_| return_previous),
         }
     }
 
-    fn put(&mut self, index: u64, put: &Put, origin: &Arc<str>) {
-        let current = self.keys.get(&put.key).cloned();
-        self.replace(index, put, current.as_deref(), origin);
-    }
-
-    /// Writes a key whose record is `current`.
-    fn replace(
+    /// Writes a key; answers the new record and the one before.
+    fn put(
         &mut self,
         index: u64,
         put: &Put,
-        current: Option<&Record>,
         origin: &Arc<str>,
-    ) -> Arc<Record> {
-        // A key named twice in one command is one write of it: one revision, one version.
-        let again = current.is_some_and(|old| old.mod_revision == index);
-        let record = Arc::new(Record {
-            value: put.value.clone(),
-            content_type: put.content_type.clone(),
-            create_revision: current.map_or(index, |old| old.create_revision),
-            mod_revision: index,
-            version: current.map_or(1, |old| old.version + u64::from(!again)),
-            origin: origin.clone(),
-        });
-        self.insert(&put.key, record.clone());
+    ) -> (Arc<Record>, Option<Arc<Record>>) {
         self.revision = index;
-        record
+        // One way down the tree for a key that exists, which is what most writes find.
+        let Some(slot) = self.keys.get_mut(&put.key) else {
+            let record = Arc::new(next_record(index, put, None, origin));
+            self.insert(&put.key, record.clone());
+            return (record, None);
+        };
+        let record = Arc::new(next_record(index, put, Some(slot), origin));
+        let previous = std::mem::replace(slot, record.clone());
+        self.count(&put.key, &record);
+        self.forget(&put.key, &previous);
+        (record, Some(previous))
     }
 
     fn delete_if(
@@ -133,7 +127,7 @@ impl State {
     ) -> Outcome {
         let current = self.keys.get(key);
         if !holds(condition, current.map(AsRef::as_ref)) {
-            return rejected(current.cloned());
+            return rejected(current);
         }
         match self.remove(key) {
             None => Outcome::Rejected(Rejection::KeyNotFound),
@@ -170,23 +164,24 @@ impl State {
     }
 
     fn insert(&mut self, key: &Key, record: Arc<Record>) {
-        self.bytes += size(key, &record);
-        self.hash = self.hash.wrapping_add(hash(key, &record));
-        let old = self.keys.insert(key.clone(), record);
-        self.forget(key, old.as_deref());
+        self.count(key, &record);
+        self.keys.insert(key.clone(), record);
     }
 
     fn remove(&mut self, key: &Key) -> Option<Arc<Record>> {
-        let old = self.keys.remove(key);
-        self.forget(key, old.as_deref());
-        old
+        let old = self.keys.remove(key)?;
+        self.forget(key, &old);
+        Some(old)
     }
 
-    fn forget(&mut self, key: &Key, old: Option<&Record>) {
-        if let Some(old) = old {
-            self.bytes -= size(key, old);
-            self.hash = self.hash.wrapping_sub(hash(key, old));
-        }
+    fn count(&mut self, key: &Key, record: &Record) {
+        self.bytes += size(key, record);
+        self.hash = self.hash.wrapping_add(hash(key, record));
+    }
+
+    fn forget(&mut self, key: &Key, record: &Record) {
+        self.bytes -= size(key, record);
+        self.hash = self.hash.wrapping_sub(hash(key, record));
     }
 }
 
@@ -289,8 +284,23 @@ fn holds(condition: &Condition, current: Option<&Record>) -> bool {
             .is_none_or(|wanted| current.is_some_and(|record| record.value == *wanted))
 }
 
-fn rejected(current: Option<Arc<Record>>) -> Outcome {
-    Outcome::Rejected(Rejection::PreconditionFailed { current })
+fn rejected(current: Option<&Arc<Record>>) -> Outcome {
+    Outcome::Rejected(Rejection::PreconditionFailed {
+        current: current.cloned(),
+    })
+}
+
+fn next_record(index: u64, put: &Put, current: Option<&Arc<Record>>, origin: &Arc<str>) -> Record {
+    // A key named twice in one command is one write of it: one revision, one version.
+    let again = current.is_some_and(|old| old.mod_revision == index);
+    Record {
+        value: put.value.clone(),
+        content_type: put.content_type.clone(),
+        create_revision: current.map_or(index, |old| old.create_revision),
+        mod_revision: index,
+        version: current.map_or(1, |old| old.version + u64::from(!again)),
+        origin: origin.clone(),
+    }
 }
 
 fn size(key: &Key, record: &Record) -> u64 {
