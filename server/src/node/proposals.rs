@@ -1,8 +1,10 @@
 //! Proposals gathered into batches, so that a quorum round, its syncs and its wake-ups are paid for
 //! once per batch.
 //!
-//! A few batches are under way at a time, and what arrives meanwhile is the next one: a single
-//! writer waits for nobody, and many writers share more the more they are. No timer is involved.
+//! One batch is under way at a time, and what arrives meanwhile is the next one: a single writer
+//! waits for nobody, and many writers share more the more they are. Measured with 64 writers on
+//! two cores, one batch at a time gives a fifth more writes than proposing each by itself, and the
+//! shorter tail; two and three give less than one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -17,13 +19,13 @@ use tokio_util::task::AbortOnDropHandle;
 use super::consensus::{Applied, ProposeError};
 use crate::state::Command;
 
-/// Proposals that may wait for the next batch; their bytes are bounded by the service.
-const WAITING: usize = 8_192;
+/// Proposals that may wait for the next batch; each node bounds the bytes of its own.
+const WAITING: usize = 65_536;
 /// Proposals of one batch.
 const BATCH: usize = 512;
-/// Batches under way.
-const UNDER_WAY: usize = 2;
-/// A batch that takes longer, for want of a quorum or behind a slow disk, does not hold up the next.
+/// Batches under way that still hold up the next one.
+const UNDER_WAY: usize = 1;
+/// A batch that takes longer, for want of a quorum or by a long way to it, no longer holds it up.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 const QUEUED: u8 = 0;
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_arrives_while_batches_are_under_way_is_the_next_batch() {
+    async fn what_arrives_while_a_batch_is_under_way_is_the_next_batch() {
         let gate = Arc::new(Semaphore::new(0));
         let sizes = Arc::new(Mutex::new(Vec::new()));
         let proposals = Arc::new(Proposals::new({
@@ -218,7 +220,7 @@ mod tests {
         for writer in writers {
             assert!(writer.await.unwrap().is_ok());
         }
-        assert_eq!(*sizes.lock(), [1, 1, 20]);
+        assert_eq!(*sizes.lock(), [1, 20]);
     }
 
     #[tokio::test]
