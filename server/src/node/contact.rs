@@ -27,6 +27,8 @@ struct Heard {
 #[derive(Debug, Default)]
 struct Inner {
     last_heard: Option<Instant>,
+    /// Commit index that the last heartbeat told.
+    commit_index: u64,
     /// The newest heartbeat whose commit index is known to be applied.
     covered: Option<Heard>,
     /// Later ones, oldest first.
@@ -42,6 +44,7 @@ impl Contact {
     pub fn heard(&self, arrived: Instant, quorum_age: Option<Duration>, commit_index: u64) {
         let mut inner = self.0.lock();
         inner.last_heard = Some(arrived);
+        inner.commit_index = commit_index;
         let Some(round_began) = quorum_age.and_then(|age| arrived.checked_sub(age)) else {
             return;
         };
@@ -76,6 +79,13 @@ impl Contact {
         inner
             .covered
             .map(|heard| clock::now().saturating_duration_since(heard.round_began))
+    }
+
+    /// Returns the commit index that the last heartbeat told; `None` before any.
+    #[must_use]
+    pub fn leaders_commit(&self) -> Option<u64> {
+        let inner = self.0.lock();
+        inner.last_heard.map(|_| inner.commit_index)
     }
 
     /// Returns the time since any heartbeat.

@@ -107,24 +107,27 @@ fn report(node: &Node, before: &Facts, now: &Facts) {
     }
 }
 
+/// What was last said of the node's condition, so that only changes are said.
+#[derive(Debug, Default)]
+struct Said {
+    quorum: bool,
+    leader: bool,
+    caught_up: bool,
+}
+
 async fn duties(node: Node) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut had_quorum = false;
+    let mut said = Said::default();
     let mut addresses_agree = false;
-    let mut hears_leader = false;
     loop {
         ticks.tick().await;
         let facts = node.facts();
-        if hears_leader && facts.leader.is_none() {
-            tracing::warn!("hears no leader any more: reads at `stale` only, until one is elected");
-        }
-        hears_leader = facts.leader.is_some();
         if node.is_leader(&facts) {
-            node.report_quorum(&mut had_quorum);
+            node.report_quorum(&mut said);
             node.keep_membership(&facts).await;
         } else {
-            had_quorum = false;
+            node.report_following(&facts, &mut said);
         }
         if !addresses_agree {
             addresses_agree = node.announce_addresses().await;
@@ -134,16 +137,39 @@ async fn duties(node: Node) {
 }
 
 impl Node {
-    fn report_quorum(&self, had_quorum: &mut bool) {
+    fn report_quorum(&self, said: &mut Said) {
+        (said.leader, said.caught_up) = (true, true);
         let lease = self.0.options.raft.lease();
         match self.0.consensus.quorum_age() {
-            Some(age) if age > lease && *had_quorum => {
-                *had_quorum = false;
+            Some(age) if age > lease && said.quorum => {
+                said.quorum = false;
                 tracing::warn!("lost the quorum: no majority has answered for {age:?}");
             }
-            Some(age) if age <= lease && !*had_quorum => {
-                *had_quorum = true;
+            Some(age) if age <= lease && !said.quorum => {
+                said.quorum = true;
                 tracing::info!("has a quorum and takes writes");
+            }
+            _ => {}
+        }
+    }
+
+    fn report_following(&self, facts: &Facts, said: &mut Said) {
+        said.quorum = false;
+        let hears = facts.leader.is_some();
+        if said.leader && !hears {
+            tracing::warn!("hears no leader any more: only `stale` reads until one is elected");
+        }
+        said.leader = hears;
+        let applied = self.0.consensus.published().view().applied_index;
+        match self.0.contact.leaders_commit().filter(|_| hears) {
+            Some(commit) if applied >= commit && !said.caught_up => {
+                said.caught_up = true;
+                tracing::info!("caught up with the leader at log index {applied}");
+            }
+            Some(commit) if applied + CAUGHT_UP_ENTRIES < commit && said.caught_up => {
+                said.caught_up = false;
+                let behind = commit - applied;
+                tracing::warn!("{behind} log entries behind the leader");
             }
             _ => {}
         }
