@@ -9,6 +9,7 @@ use std::time::Duration;
 use conclave_tests::node::Node;
 use conclave_tests::ports::Ports;
 use conclave_tests::run::{Exit, run_in};
+use conclave_tests::wait::wait_for;
 use conclave_tests::{Cluster, run_node};
 use tempfile::TempDir;
 
@@ -241,6 +242,41 @@ async fn a_join_under_a_live_members_name_is_refused() {
 }
 
 #[tokio::test]
+async fn a_wiped_node_rejoins_under_its_name_with_a_new_id() {
+    let mut cluster = Cluster::start().await;
+    cluster[0].put("/api/keys/a", "1").await.expect_status(201);
+    let wiped = cluster.followers().await[0];
+    let leader = cluster.leader().await;
+    let (name, old) = (
+        cluster[wiped].name().to_owned(),
+        cluster[wiped].status_number("id").await,
+    );
+    cluster[wiped].kill();
+    fs::remove_dir_all(cluster[wiped].data_dir()).expect("wipe");
+    // Before that its name counts as in use.
+    wait_for("silent for 10 s", Duration::from_secs(30), async || {
+        let status = cluster[leader].status().await;
+        let followers = status["followers"].as_array().expect("followers");
+        let silent = followers
+            .iter()
+            .filter(|follower| follower["node"] == name.as_str())
+            .any(|follower| follower["last_ack_ms"].as_u64() > Some(10_500));
+        if silent {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
+    })
+    .await;
+    let address = cluster[leader].http_address();
+    cluster[wiped].add_args(["-join", &address]);
+    cluster[wiped].start().await;
+    cluster.wait_voters(3).await;
+    assert!(cluster[wiped].status_number("id").await > old);
+    cluster.assert_converged().await;
+}
+
+#[tokio::test]
 async fn a_follower_passes_a_join_on() {
     let mut cluster = Cluster::builder().nodes(2).start().await;
     let follower = cluster.followers().await[0];
@@ -291,7 +327,7 @@ async fn a_used_directory_takes_new_addresses_through_the_log() {
     cluster[moved] = node;
     cluster.leader().await;
     let expected = cluster[moved].http_address();
-    conclave_tests::wait_for("all know the new address", REFUSED_WITHIN, async || {
+    wait_for("all know the new address", REFUSED_WITHIN, async || {
         for node in cluster.nodes() {
             let status = node.try_status().await?;
             let members = status["members"].as_array().cloned().unwrap_or_default();

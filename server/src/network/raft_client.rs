@@ -238,6 +238,13 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
             return stream_append_sequential(self, input, option);
         }
         Box::pin(async move {
+            // openraft's pause after a failure is in the stream of requests: connecting before the
+            // first one has come would dial a dead peer a thousand times a second.
+            let mut input = input;
+            let Some(first) = input.next().await else {
+                return Ok(Box::pin(futures::stream::empty()) as BoxStream<'s, _>);
+            };
+            let input = futures::stream::iter([first]).chain(input);
             let connection = self
                 .connect(Purpose::Append, option.soft_ttl())
                 .await
@@ -323,5 +330,36 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
                 result.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::raft::ClusterId;
+
+    /// openraft paces its attempts by when it gives the first request.
+    #[tokio::test]
+    async fn nothing_is_dialled_before_there_is_something_to_send() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let local = LocalNode {
+            cluster: ClusterId([1; 16]),
+            id: 1,
+            name: "node0".to_owned(),
+        };
+        let member = Member {
+            raft: listener.local_addr().unwrap().to_string(),
+            ..Member::default()
+        };
+        let wait = Duration::from_millis(50);
+        let mut factory =
+            NetworkFactory::new(local, Addresses::default(), wait, || Some(Duration::ZERO));
+        let mut link = factory.new_client(2, &member).await;
+        let session = link.stream_append(stream::pending(), RPCOption::new(wait));
+        assert!(tokio::time::timeout(wait, session).await.is_err());
+        assert!(tokio::time::timeout(wait, listener.accept()).await.is_err());
     }
 }

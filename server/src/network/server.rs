@@ -1,5 +1,6 @@
 //! The listener of the peer protocol, from before a node has an identity until it stops.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -19,11 +21,13 @@ use super::wire::{
 use super::{calls, raft_sessions, snapshot_transfer};
 use crate::node::Contact;
 use crate::node::{Invitation, PeerHandler};
-use crate::raft::Member;
+use crate::raft::{Member, NodeId};
 use crate::storage::{Raft, Snapshots};
 
 /// Connections at once; a cluster of 7 needs about 5 per peer.
 const CONNECTIONS: usize = 512;
+/// Refusals remembered so that each is logged once.
+const REFUSALS: usize = 256;
 /// Pause after a failed accept, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -65,6 +69,9 @@ enum Phase {
 #[derive(Clone)]
 pub struct PeerServer {
     phase: Arc<ArcSwap<Phase>>,
+    /// The last refusal of each node id: it tries again all the time, and a person wants to read
+    /// of it once.
+    refusals: Arc<Mutex<BTreeMap<NodeId, String>>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -81,6 +88,7 @@ impl PeerServer {
     pub fn start(listeners: Vec<TcpListener>) -> Self {
         let server = Self {
             phase: Arc::new(ArcSwap::from_pointee(Phase::Starting("it is starting"))),
+            refusals: Arc::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -155,13 +163,8 @@ async fn session(server: PeerServer, stream: TcpStream, from: SocketAddr) -> io:
     let phase = server.phase.load_full();
     if hello.protocol != PROTOCOL {
         let theirs = hello.protocol;
-        return refuse(
-            connection,
-            from,
-            &hello,
-            format!("it speaks peer protocol {PROTOCOL}, and not {theirs}"),
-        )
-        .await;
+        let reason = format!("it speaks peer protocol {PROTOCOL}, and not {theirs}");
+        return server.refuse(connection, from, &hello, reason).await;
     }
     match &*phase {
         Phase::Starting(why) => {
@@ -175,32 +178,46 @@ async fn session(server: PeerServer, stream: TcpStream, from: SocketAddr) -> io:
                 send(&mut connection, &HelloAck::NotYet(reason)).await
             }
         },
-        Phase::Running(running) => run(connection, from, hello, running).await,
+        Phase::Running(running) => run(&server, connection, from, hello, running).await,
     }
 }
 
-/// Tells the peer why, and the log on this side as well: a refusal means a wrong address.
-async fn refuse(
-    mut connection: Connection,
-    from: SocketAddr,
-    hello: &Hello,
-    reason: String,
-) -> io::Result<()> {
-    tracing::error!(
-        %from, peer = %hello.from_name, %reason,
-        "refused the node `{}` at {from}: {reason}", hello.from_name
-    );
-    send(&mut connection, &HelloAck::Refused(reason)).await
+impl PeerServer {
+    /// Tells the peer why, and the log on this side as well: a refusal means a wrong address.
+    async fn refuse(
+        &self,
+        mut connection: Connection,
+        from: SocketAddr,
+        hello: &Hello,
+        reason: String,
+    ) -> io::Result<()> {
+        if self.is_news(hello.from, &reason) {
+            tracing::error!(
+                %from, peer = %hello.from_name, %reason,
+                "refused the node `{}` at {from}: {reason}", hello.from_name
+            );
+        }
+        send(&mut connection, &HelloAck::Refused(reason)).await
+    }
+
+    fn is_news(&self, from: NodeId, reason: &str) -> bool {
+        let mut refusals = self.refusals.lock();
+        if refusals.len() >= REFUSALS {
+            refusals.clear();
+        }
+        refusals.insert(from, reason.to_owned()).as_deref() != Some(reason)
+    }
 }
 
 async fn run(
+    server: &PeerServer,
     mut connection: Connection,
     from: SocketAddr,
     hello: Hello,
     running: &Running,
 ) -> io::Result<()> {
     if let Some(reason) = mismatch(&hello, &running.local) {
-        return refuse(connection, from, &hello, reason).await;
+        return server.refuse(connection, from, &hello, reason).await;
     }
     send(&mut connection, &HelloAck::Welcome).await?;
     match hello.purpose {

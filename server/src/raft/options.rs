@@ -67,6 +67,8 @@ pub fn openraft_config(cluster: &str, options: &RaftOptions) -> Result<Config, S
         replication_lag_threshold: CAUGHT_UP_ENTRIES,
         max_in_snapshot_log_to_keep: options.snapshot_log_keep,
         purge_batch_size: 4_096,
+        // A member that was away for a moment is back at once; one that is dead costs one try a second.
+        backoff: "50ms 100ms 200ms ...1s".to_owned(),
         // The network uses it for one chunk, not for the whole snapshot.
         install_snapshot_timeout: 10_000,
         api_channel_size: Some(8_192),
