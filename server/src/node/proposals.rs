@@ -3,8 +3,7 @@
 //!
 //! One batch is under way at a time, and what arrives meanwhile is the next one: a single writer
 //! waits for nobody, and many writers share more the more they are. Measured with 64 writers on
-//! two cores, one batch at a time gives a fifth more writes than proposing each by itself, and the
-//! shorter tail; two and three give less than one.
+//! two cores, means of two runs each: one batch 19,200 puts/s, two 16,700, three 16,000, six 17,400.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
