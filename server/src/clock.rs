@@ -10,6 +10,12 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// Returns the time since an earlier moment.
+#[must_use]
+pub fn since(earlier: Instant) -> Duration {
+    now().saturating_duration_since(earlier)
+}
+
 /// Returns the wall clock, milliseconds since 1970; 0 for a clock set before that.
 #[expect(clippy::disallowed_methods, reason = "the one reader of the clock")]
 #[must_use]

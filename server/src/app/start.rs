@@ -45,14 +45,14 @@ pub(super) async fn start_node(
     let addresses = Addresses::default();
     let machine = StateMachine::new(storage.snapshots.clone());
     let published = machine.published();
-    // The network asks for the quorum's age, which only exists once Raft does.
+    // The network asks what this node vouches for as a leader, which needs a running Raft.
     let late: Arc<OnceLock<Consensus>> = Arc::default();
     let asked = late.clone();
     let network = NetworkFactory::new(
         local.clone(),
         addresses.clone(),
         options.election_max * 2,
-        move || asked.get()?.quorum_age(),
+        move || asked.get()?.vouch(),
     );
     let log = storage.log.clone();
     let raft = Raft::build(identity.id, Arc::new(raft_config), network, log, machine)

@@ -1,6 +1,7 @@
 //! The receiving side of append and control connections.
 
 use std::io;
+use std::time::Instant;
 
 use futures::{SinkExt, StreamExt};
 use openraft::raft::AppendEntriesResponse;
@@ -35,16 +36,26 @@ pub(super) async fn control_session(
     raft: &Raft,
     contact: &Contact,
 ) -> io::Result<()> {
+    // When the reply to the last heartbeat was about to leave over this connection.
+    let mut replied = None;
     loop {
         let request = receive(&mut connection).await?;
-        let reply = control(request, raft, contact).await;
+        let reply = match request {
+            ControlRequest::Heartbeat(heartbeat) => beat(heartbeat, replied, raft, contact).await,
+            other => control(other, raft).await,
+        };
+        if matches!(reply, ControlReply::Append(_)) {
+            replied = Some(clock::now());
+        }
         send(&mut connection, &reply).await?;
     }
 }
 
-async fn control(request: ControlRequest, raft: &Raft, contact: &Contact) -> ControlReply {
+async fn control(request: ControlRequest, raft: &Raft) -> ControlReply {
     let reply = match request {
-        ControlRequest::Heartbeat(heartbeat) => return beat(heartbeat, raft, contact).await,
+        ControlRequest::Heartbeat(Heartbeat { rpc, .. }) => {
+            raft.append_entries(rpc).await.map(ControlReply::Append)
+        }
         ControlRequest::Vote(rpc) => raft.vote(rpc).await.map(ControlReply::Vote),
         ControlRequest::PreVote(rpc) => raft.pre_vote(rpc).await.map(ControlReply::Vote),
         ControlRequest::TransferLeader(rpc) => {
@@ -57,15 +68,30 @@ async fn control(request: ControlRequest, raft: &Raft, contact: &Contact) -> Con
     reply.unwrap_or_else(|error| ControlReply::Stopped(error.to_string()))
 }
 
-async fn beat(heartbeat: Heartbeat, raft: &Raft, contact: &Contact) -> ControlReply {
-    let commit_index = heartbeat.rpc.leader_commit.map_or(0, |id| id.index());
-    // Waiting for Raft's answer must not make the state look younger.
+/// Answers a heartbeat and notes what its leader vouches for.
+async fn beat(
+    heartbeat: Heartbeat,
+    replied: Option<Instant>,
+    raft: &Raft,
+    contact: &Contact,
+) -> ControlReply {
+    let Heartbeat {
+        rpc,
+        since_reply,
+        vouch,
+    } = heartbeat;
+    let commit_index = rpc.leader_commit.map_or(0, |id| id.index());
     let arrived = clock::now();
-    match raft.append_entries(heartbeat.rpc).await {
+    match raft.append_entries(rpc).await {
         Ok(reply) => {
             // A refused heartbeat comes from a leader of the past and proves nothing.
             if !matches!(reply, AppendEntriesResponse::HigherVote(_)) {
-                contact.heard(arrived, heartbeat.quorum_age, commit_index);
+                contact.heard(arrived, commit_index);
+                // The leader had our reply before it sent this: it was sent no earlier than that.
+                let sent = replied.zip(since_reply).map(|(at, after)| at + after);
+                if let Some((sent, vouch)) = sent.zip(vouch) {
+                    contact.vouched(sent, vouch);
+                }
             }
             ControlReply::Append(reply)
         }

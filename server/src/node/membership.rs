@@ -143,11 +143,7 @@ impl Node {
 
     /// Returns true when a member has not answered this leader for [`SILENT`].
     fn is_silent(&self, id: NodeId) -> bool {
-        let led_for = self
-            .0
-            .elected
-            .lock()
-            .map(|(_, at)| clock::now().saturating_duration_since(at));
+        let led_for = self.0.elected.lock().map(|(_, at)| clock::since(at));
         let follower = self
             .0
             .consensus
@@ -171,6 +167,7 @@ impl Node {
                 }
                 let proposal = Proposal {
                     request_id: this.0.request_ids.make(),
+                    taken_at: this.0.consensus.published().view().applied_index,
                     origin: this.0.name.clone(),
                     client: None,
                     op: Op::AllocateNode {

@@ -163,6 +163,7 @@ mod tests {
             log_time_ms: 0,
             wall_time_ms: 0,
             request_id: RequestId::new("r").unwrap(),
+            taken_at: 0,
             origin: "n".into(),
             client: None,
             op: Op::AllocateNode { name: "n".into() },

@@ -10,7 +10,6 @@ use openraft::{LogState, OptionalSend, RaftLogReader};
 use super::memory_log::MemoryLog;
 use super::wal::Wal;
 use crate::raft::{Entry, LogId, Payload, TypeConfig, Vote};
-use crate::state::Op;
 
 /// Bounds of one `AppendEntries`.
 const REPLICATE_ENTRIES: u64 = 512;
@@ -40,14 +39,7 @@ pub fn approximate_size(payload: &Payload) -> usize {
     let Payload::Normal(command) = payload else {
         return FIXED;
     };
-    FIXED
-        + match &command.op {
-            Op::Put { put, .. } => put.key.len() + put.value.len(),
-            Op::PutMany { puts } => puts.iter().map(|p| p.key.len() + p.value.len()).sum(),
-            Op::Delete { key, .. } => key.len(),
-            Op::DeletePrefix { prefix } => prefix.len(),
-            Op::AllocateNode { name } => name.len(),
-        }
+    FIXED + command.op.bytes()
 }
 
 /// The log, vote and committed index of one node; clones share it.
