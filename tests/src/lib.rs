@@ -12,6 +12,7 @@
 pub mod binary;
 pub mod cluster;
 pub mod http;
+pub mod links;
 pub mod node;
 pub mod ports;
 pub mod problem;
@@ -23,6 +24,7 @@ pub mod writers;
 
 pub use cluster::Cluster;
 pub use http::{Client, Request, Response};
+pub use links::Links;
 pub use node::Node;
 pub use random::Random;
 pub use run::run_node;
