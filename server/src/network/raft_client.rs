@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::stream::SplitSink;
 use futures::{SinkExt, Stream, StreamExt};
@@ -25,8 +25,7 @@ use super::wire::{
     encode, receive, send, within,
 };
 use super::{Addresses, snapshot_transfer};
-use crate::clock;
-use crate::node::Vouch;
+use crate::node::{BeatSender, Vouch};
 use crate::raft::{Member, NodeId, TypeConfig, Vote};
 use crate::storage::{Snapshot, SnapshotFile};
 
@@ -112,8 +111,7 @@ pub struct PeerLink {
 #[derive(Debug)]
 struct ControlLink {
     connection: Connection,
-    /// When the reply to the last heartbeat had come over this connection.
-    replied: Option<Instant>,
+    beats: BeatSender,
 }
 
 type RpcError = RPCError<TypeConfig>;
@@ -163,7 +161,7 @@ impl PeerLink {
                     .connect(Purpose::Control, limit)
                     .await
                     .map_err(unreachable)?,
-                replied: None,
+                beats: BeatSender::default(),
             },
         };
         let request = request(&link);
@@ -173,7 +171,7 @@ impl PeerLink {
         };
         let reply = within(limit, exchange).await.map_err(broken)?;
         if matches!(reply, ControlReply::Append(_)) {
-            link.replied = Some(clock::now());
+            link.beats.replied();
         }
         self.control = Some(link);
         match reply {
@@ -233,12 +231,9 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
         let vouch = self.network.vouch.clone();
         let heartbeat = |link: &ControlLink| {
-            // First the time, then what holds at that time or later.
-            let since_reply = link.replied.map(clock::since);
             ControlRequest::Heartbeat(Heartbeat {
                 rpc,
-                since_reply,
-                vouch: vouch(),
+                beat: link.beats.next(&*vouch),
             })
         };
         match self.control(heartbeat, option.soft_ttl()).await? {

@@ -1,7 +1,6 @@
 //! The receiving side of append and control connections.
 
 use std::io;
-use std::time::Instant;
 
 use futures::{SinkExt, StreamExt};
 use openraft::raft::AppendEntriesResponse;
@@ -11,7 +10,7 @@ use super::wire::{
     send,
 };
 use crate::clock;
-use crate::node::Contact;
+use crate::node::{BeatReceiver, Contact};
 use crate::storage::Raft;
 
 /// Feeds pipelined appends to Raft and answers them in order.
@@ -36,16 +35,15 @@ pub(super) async fn control_session(
     raft: &Raft,
     contact: &Contact,
 ) -> io::Result<()> {
-    // When the reply to the last heartbeat was about to leave over this connection.
-    let mut replied = None;
+    let mut beats = BeatReceiver::default();
     loop {
         let request = receive(&mut connection).await?;
         let reply = match request {
-            ControlRequest::Heartbeat(heartbeat) => beat(heartbeat, replied, raft, contact).await,
+            ControlRequest::Heartbeat(heartbeat) => beat(heartbeat, &beats, raft, contact).await,
             other => control(other, raft).await,
         };
         if matches!(reply, ControlReply::Append(_)) {
-            replied = Some(clock::now());
+            beats.replying();
         }
         send(&mut connection, &reply).await?;
     }
@@ -71,15 +69,11 @@ async fn control(request: ControlRequest, raft: &Raft) -> ControlReply {
 /// Answers a heartbeat and notes what its leader vouches for.
 async fn beat(
     heartbeat: Heartbeat,
-    replied: Option<Instant>,
+    beats: &BeatReceiver,
     raft: &Raft,
     contact: &Contact,
 ) -> ControlReply {
-    let Heartbeat {
-        rpc,
-        since_reply,
-        vouch,
-    } = heartbeat;
+    let Heartbeat { rpc, beat } = heartbeat;
     let commit_index = rpc.leader_commit.map_or(0, |id| id.index());
     let arrived = clock::now();
     match raft.append_entries(rpc).await {
@@ -87,11 +81,7 @@ async fn beat(
             // A refused heartbeat comes from a leader of the past and proves nothing.
             if !matches!(reply, AppendEntriesResponse::HigherVote(_)) {
                 contact.heard(arrived, commit_index);
-                // The leader had our reply before it sent this: it was sent no earlier than that.
-                let sent = replied.zip(since_reply).map(|(at, after)| at + after);
-                if let Some((sent, vouch)) = sent.zip(vouch) {
-                    contact.vouched(sent, vouch);
-                }
+                beats.received(beat, contact);
             }
             ControlReply::Append(reply)
         }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
-use crate::node::{Invitation, JoinRequest, Joined, PeerReply, PeerRequest, ServiceError, Vouch};
+use crate::node::{Beat, Invitation, JoinRequest, Joined, PeerReply, PeerRequest, ServiceError};
 use crate::raft::{ClusterId, Member, NodeId, SnapshotMeta, TypeConfig, Vote};
 
 /// Version of the peer protocol. Nodes of different versions refuse each other.
@@ -92,11 +92,7 @@ pub(super) enum HelloAck {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Heartbeat {
     pub(super) rpc: AppendEntriesRequest<TypeConfig>,
-    /// Time from the reply to the heartbeat before, on this connection, to the sending of this one.
-    /// It lets the receiver tell an old heartbeat that was held up on its way.
-    pub(super) since_reply: Option<Duration>,
-    /// `None` while the leader has committed nothing in its own term.
-    pub(super) vouch: Option<Vouch>,
+    pub(super) beat: Beat,
 }
 
 /// Requests on a control connection.

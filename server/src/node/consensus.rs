@@ -18,6 +18,7 @@ use openraft::{ChangeMembers, LinearizerOption, Precondition, ReadPolicy, Server
 use super::contact::Vouch;
 use super::proposals::Outcomes;
 use crate::raft::{Member, NodeId, RaftOptions, TypeConfig};
+use crate::runtime;
 use crate::state::{Command, Outcome};
 use crate::storage::{Published, Raft};
 
@@ -340,7 +341,7 @@ impl Consensus {
             ReadLevel::Consistent => ReadPolicy::ReadIndex.into(),
         };
         let read = self.raft.ensure_linearizable(policy);
-        match tokio::time::timeout(self.lease, read).await {
+        match runtime::timeout(self.lease, read).await {
             Ok(Ok(read)) => Ok(read.index()),
             Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
                 Err(match forward.reason {

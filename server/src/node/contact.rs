@@ -31,6 +31,62 @@ pub struct Vouch {
     pub covers: u64,
 }
 
+/// What a heartbeat carries beside what Raft wants of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// Time from the reply to the heartbeat before, on the same connection, to this one's sending.
+    since_reply: Option<Duration>,
+    /// `None` while the leader has committed nothing in its own term.
+    vouch: Option<Vouch>,
+}
+
+/// The leader's end of one connection for heartbeats.
+#[derive(Debug, Default)]
+pub struct BeatSender {
+    /// When the reply to the last heartbeat had come.
+    replied: Option<Instant>,
+}
+
+impl BeatSender {
+    /// Makes what the next heartbeat carries.
+    pub fn next(&self, vouch: impl FnOnce() -> Option<Vouch>) -> Beat {
+        // First the time, then what holds at that time or later.
+        let since_reply = self.replied.map(clock::since);
+        Beat {
+            since_reply,
+            vouch: vouch(),
+        }
+    }
+
+    /// Notes that the reply to a heartbeat has come.
+    pub fn replied(&mut self) {
+        self.replied = Some(clock::now());
+    }
+}
+
+/// The follower's end of one connection for heartbeats.
+#[derive(Debug, Default)]
+pub struct BeatReceiver {
+    /// When the reply to the last heartbeat was about to leave.
+    replied: Option<Instant>,
+}
+
+impl BeatReceiver {
+    /// Hands on what the leader vouches for, once a moment is known before which it did not.
+    pub fn received(&self, beat: Beat, contact: &Contact) {
+        // The leader had our reply before it sent this.
+        let sent = self.replied.zip(beat.since_reply);
+        if let Some(((replied, after), vouch)) = sent.zip(beat.vouch) {
+            contact.vouched(replied + after, vouch);
+        }
+    }
+
+    /// Notes that the reply to a heartbeat is about to leave.
+    pub fn replying(&mut self) {
+        self.replied = Some(clock::now());
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Heard {
     /// Start of the quorum round on this node's clock, or a little earlier.
@@ -62,7 +118,7 @@ impl Contact {
     }
 
     /// Notes what the leader vouched for in a heartbeat that it sent no earlier than `sent`.
-    pub fn vouched(&self, sent: Instant, vouch: Vouch) {
+    fn vouched(&self, sent: Instant, vouch: Vouch) {
         let mut inner = self.0.lock();
         let Some(round_began) = sent.checked_sub(vouch.quorum_age) else {
             return;
@@ -141,6 +197,18 @@ mod tests {
         contact.vouched(held_up, vouch(0, 10));
         assert!(contact.age(10).unwrap() >= Duration::from_secs(9));
         assert!(contact.since_heard().unwrap() < Duration::from_secs(9));
+    }
+
+    #[test]
+    fn only_a_heartbeat_that_answers_a_reply_is_dated() {
+        let (mut leader, mut follower) = (BeatSender::default(), BeatReceiver::default());
+        let contact = Contact::default();
+        follower.received(leader.next(|| Some(vouch(0, 10))), &contact);
+        assert_eq!(contact.age(10), None, "it may have been sent at any time");
+        follower.replying();
+        leader.replied();
+        follower.received(leader.next(|| Some(vouch(0, 10))), &contact);
+        assert!(contact.age(10).unwrap() < Duration::from_secs(1));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::clock;
 use crate::raft::{Member, NodeId};
+use crate::runtime;
 use crate::state::{Op, Outcome};
 
 /// A member that has not answered its leader for this long may be replaced under its name.
@@ -100,9 +101,9 @@ impl Node {
     }
 
     async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, ServiceError> {
-        match tokio::time::timeout(TURN_WAIT, self.0.membership.lock()).await {
+        match runtime::timeout(TURN_WAIT, self.0.membership.lock()).await {
             Ok(turn) => Ok(turn),
-            Err(_elapsed) => Err(ServiceError::MembershipConflict(format!(
+            Err(runtime::Elapsed) => Err(ServiceError::MembershipConflict(format!(
                 "it has not ended within {TURN_WAIT:?}"
             ))),
         }

@@ -35,11 +35,12 @@ use tokio::sync::{Mutex, Semaphore};
 
 use crate::clock;
 use crate::raft::{ClusterId, Member, RaftOptions};
+use crate::runtime;
 use crate::state::RequestId;
 
 pub use crate::state::View;
 pub use consensus::Consensus;
-pub use contact::{Contact, Vouch};
+pub use contact::{Beat, BeatReceiver, BeatSender, Contact, Vouch};
 pub use error::ServiceError;
 pub use housekeeping::Housekeeping;
 pub use remote::{
@@ -253,7 +254,7 @@ struct RequestIds {
 impl RequestIds {
     fn new() -> Self {
         Self {
-            process: rand::random(),
+            process: runtime::random(),
             next: AtomicU64::new(1),
         }
     }

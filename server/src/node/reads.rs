@@ -12,6 +12,7 @@ use super::{
     ServiceError, redirect,
 };
 use crate::clock;
+use crate::runtime::{self, Elapsed};
 use crate::state::{Key, Record, View};
 
 impl Node {
@@ -77,15 +78,15 @@ impl Node {
     async fn bounded<T>(
         &self,
         options: &ReadOptions,
-        read: impl Future<Output = Result<T, ServiceError>>,
+        read: impl Future<Output = Result<T, ServiceError>> + Send,
     ) -> Result<T, ServiceError> {
         let own = options
             .min_revision
             .map_or(Duration::ZERO, |_| options.wait);
         let limit = self.leader_wait() + self.0.options.raft.lease() + own;
-        match tokio::time::timeout(limit, read).await {
+        match runtime::timeout(limit, read).await {
             Ok(result) => result,
-            Err(_elapsed) => Err(self.no_leader(&format!("no quorum within {limit:?}"))),
+            Err(Elapsed) => Err(self.no_leader(&format!("no quorum within {limit:?}"))),
         }
     }
 
@@ -262,12 +263,9 @@ impl Node {
             return Ok(());
         }
         let wait = wait.min(Duration::from_millis(limits::READ_WAIT_MS));
-        let mut applied = published.applied();
-        let reached = applied.wait_for(|applied| *applied >= wanted);
-        match tokio::time::timeout(wait, reached).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_closed)) => Err(ServiceError::Draining),
-            Err(_elapsed) => Err(ServiceError::NotCaughtUp {
+        match runtime::timeout(wait, published.reached(wanted)).await {
+            Ok(()) => Ok(()),
+            Err(Elapsed) => Err(ServiceError::NotCaughtUp {
                 wanted,
                 applied: published.view().applied_index,
             }),
@@ -285,7 +283,7 @@ impl Node {
         if !repeatable || clock::now() + LEADER_PAUSE >= deadline {
             return Err(failure);
         }
-        tokio::time::sleep(LEADER_PAUSE).await;
+        runtime::sleep(LEADER_PAUSE).await;
         Ok(())
     }
 }

@@ -51,24 +51,6 @@ pub enum LogStore {
 }
 
 impl LogStore {
-    /// Returns true when this node has voted before, that is, when it may have granted a lease.
-    #[must_use]
-    pub fn has_vote(&self) -> bool {
-        self.vote().is_some()
-    }
-
-    /// Returns true when an entry above `applied` changes the membership. Blocks on old entries.
-    ///
-    /// # Errors
-    ///
-    /// The disk fails.
-    pub async fn has_membership_above(&self, applied: u64) -> io::Result<bool> {
-        let above = self.read(applied + 1, u64::MAX, usize::MAX).await?;
-        Ok(above
-            .iter()
-            .any(|entry| matches!(entry.payload, Payload::Membership(_))))
-    }
-
     /// Returns true when nothing was ever written: no vote and no entry.
     #[must_use]
     pub fn is_unused(&self) -> bool {

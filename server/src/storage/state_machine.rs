@@ -12,11 +12,12 @@ use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::RwLock;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::snapshot_file::SnapshotFile;
 use super::{Snapshot, Snapshots, approximate_size};
 use crate::raft::{Entry, LogId, Membership, NodeId, SnapshotMeta, TypeConfig};
+use crate::runtime;
 use crate::state::{self, Outcome, RequestId, Requests, SettledRequest, State, View};
 
 /// Entries applied before the view is published and their writers are answered.
@@ -28,7 +29,8 @@ pub struct Published {
     view: ArcSwap<View>,
     /// Only the state machine writes it, one batch at a time.
     requests: RwLock<Requests>,
-    applied: watch::Sender<u64>,
+    /// Wakes those who wait for an index after each batch.
+    applied: Notify,
     /// Voters of the newest applied membership.
     voters: ArcSwap<Vec<NodeId>>,
     /// Log bytes applied since the last snapshot was built or installed.
@@ -42,7 +44,7 @@ impl Published {
         Self {
             view: ArcSwap::default(),
             requests: RwLock::default(),
-            applied: watch::Sender::new(0),
+            applied: Notify::new(),
             voters: ArcSwap::default(),
             bytes_since_snapshot: AtomicU64::new(0),
             snapshot_bytes: AtomicU64::new(0),
@@ -61,10 +63,15 @@ impl Published {
         self.requests.read().get(id).cloned()
     }
 
-    /// Returns a receiver of the applied log index.
-    #[must_use]
-    pub fn applied(&self) -> watch::Receiver<u64> {
-        self.applied.subscribe()
+    /// Waits until the view has applied a log index. Cancel safe.
+    pub async fn reached(&self, wanted: u64) {
+        loop {
+            let next = self.applied.notified();
+            if self.view.load().applied_index >= wanted {
+                return;
+            }
+            next.await;
+        }
     }
 
     /// Returns log bytes applied since the last snapshot, and that snapshot's size.
@@ -101,6 +108,9 @@ pub struct StateMachine {
     membership: Membership,
     published: Arc<Published>,
     snapshots: Snapshots,
+    /// Wrong on purpose: what the view says to have applied, beyond what it has.
+    #[cfg(feature = "simulation")]
+    ahead: u64,
 }
 
 impl StateMachine {
@@ -113,7 +123,15 @@ impl StateMachine {
             membership: Membership::default(),
             published: Arc::new(Published::new()),
             snapshots,
+            #[cfg(feature = "simulation")]
+            ahead: 0,
         }
+    }
+
+    /// Makes the view claim one entry more than it has, to see that the simulation notices.
+    #[cfg(feature = "simulation")]
+    pub fn run_ahead(&mut self) {
+        self.ahead = 1;
     }
 
     /// Returns what readers see.
@@ -165,6 +183,8 @@ impl StateMachine {
 
     fn publish(&self, requests: &Requests) {
         let applied_index = self.applied.map_or(0, |id| id.index());
+        #[cfg(feature = "simulation")]
+        let applied_index = applied_index + self.ahead;
         self.published.view.store(Arc::new(View {
             state: self.state.clone(),
             applied_index,
@@ -172,7 +192,7 @@ impl StateMachine {
             requests_hash: requests.hash(),
             oldest_outcome: requests.oldest(),
         }));
-        self.published.applied.send_replace(applied_index);
+        self.published.applied.notify_waiters();
     }
 }
 
@@ -228,7 +248,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let snapshots = self.snapshots.clone();
         let bytes = file.bytes;
         let install = move || snapshots.install(file);
-        let (meta, state, requests) = tokio::task::spawn_blocking(install).await??;
+        let (meta, state, requests) = runtime::blocking(install).await??;
         self.state = state;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership;
@@ -266,7 +286,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
             let snapshot = snapshots.build(&meta, &state, &requests)?;
             Ok::<_, io::Error>(Snapshot { meta, snapshot })
         };
-        let snapshot = tokio::task::spawn_blocking(build).await??;
+        let snapshot = runtime::blocking(build).await??;
         self.published.note_snapshot(snapshot.snapshot.bytes);
         Ok(snapshot)
     }
