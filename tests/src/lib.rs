@@ -11,6 +11,8 @@
 
 pub mod binary;
 pub mod cluster;
+pub mod counter;
+pub mod faults;
 pub mod http;
 pub mod links;
 pub mod node;
