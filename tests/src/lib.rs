@@ -21,6 +21,7 @@ pub mod problem;
 pub mod random;
 pub mod run;
 pub mod transcript;
+pub mod usage;
 pub mod wait;
 pub mod writers;
 

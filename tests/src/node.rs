@@ -12,6 +12,7 @@ use crate::binary;
 use crate::http::{Client, Failure, Request, Response};
 use crate::links::ProcessId;
 use crate::ports::Ports;
+use crate::usage;
 use crate::wait::wait_for;
 
 /// Longest time from the start of a process until it is ready, an election included.
@@ -393,11 +394,18 @@ impl Node {
     /// The process is down.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.pid().as_raw_nonzero());
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        kib.unwrap_or_else(|| panic!("no VmRSS in {path}: `{text}`")) * 1024
+        let bytes = usage::resident_bytes(self.process_id());
+        bytes.unwrap_or_else(|| panic!("no VmRSS of {}", self.name))
+    }
+
+    /// Returns the number of the process.
+    ///
+    /// # Panics
+    ///
+    /// The process is down.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.pid().as_raw_nonzero().get().unsigned_abs()
     }
 
     /// Returns what the process wrote to stderr, all starts together.
