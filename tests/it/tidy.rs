@@ -12,25 +12,32 @@ use std::path::{Path, PathBuf};
 const MODULES: &[(&str, &[&str])] = &[
     ("state", &[]),
     ("clock", &[]),
-    ("raft", &["state"]),
-    ("storage", &["raft", "state", "clock"]),
+    // The runtime below the three that the simulation runs as well.
+    ("runtime", &[]),
+    ("raft", &["state", "runtime"]),
+    ("storage", &["raft", "state", "clock", "runtime"]),
     // It carries requests between the services of two nodes, so it knows their types.
     ("network", &["raft", "state", "storage", "node", "clock"]),
     // It declares the traits that `network` fulfils.
-    ("node", &["raft", "state", "clock"]),
+    ("node", &["raft", "state", "clock", "runtime"]),
     // The only file of `node` that holds the Raft handle and the published state.
-    ("node/consensus", &["raft", "state", "clock", "storage"]),
+    (
+        "node/consensus",
+        &["raft", "state", "clock", "runtime", "storage"],
+    ),
     ("http", &["node", "state", "clock", "telemetry"]),
     ("config", &["raft"]),
     ("telemetry", &["config"]),
     ("app", EVERYTHING),
-    ("main", EVERYTHING),
+    ("process", EVERYTHING),
+    ("main", &["process"]),
     ("lib", EVERYTHING),
 ];
 
 const EVERYTHING: &[&str] = &[
     "state",
     "clock",
+    "runtime",
     "raft",
     "storage",
     "network",
@@ -53,18 +60,13 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
         "openraft",
         &["raft", "storage", "network", "node/consensus"],
     ),
-    (
-        "openraft_rt",
-        &["raft", "storage", "network", "node/consensus"],
-    ),
-    (
-        "openraft_rt_tokio",
-        &["raft", "storage", "network", "node/consensus"],
-    ),
+    ("openraft_rt", &["runtime", "clock"]),
+    ("openraft_rt_tokio", &["runtime"]),
+    ("openraft_rt_sim", &["runtime", "clock"]),
     ("raft_log", &["storage"]),
     ("clap", &["config"]),
     ("tracing_subscriber", &["telemetry"]),
-    ("anyhow", &["app", "main"]),
+    ("anyhow", &["app", "process"]),
     ("reqwest", &[]),
 ];
 
