@@ -1,10 +1,13 @@
 //! Integration tests: the real binary in real processes, and the house rules. One binary, one file
 //! per topic. Part of it: `cargo test --test it -- failures::`.
 
+mod clock_jumps;
 mod cluster;
 mod failures;
+mod gaps;
 mod http_input;
 mod listing;
+mod power;
 mod random_input;
 mod seeds;
 mod startup;

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::binary;
 use crate::http::{Client, Failure, Request, Response};
+use crate::loop_disk::LoopDisk;
 use crate::ports::Ports;
 use crate::wait::wait_for;
 
@@ -30,6 +31,8 @@ pub struct Node {
     args: Vec<String>,
     env: Vec<(String, String)>,
     child: Option<Child>,
+    /// Holds `data` instead. Unmounted after the process is killed.
+    disk: Option<LoopDisk>,
 }
 
 impl Node {
@@ -52,6 +55,7 @@ impl Node {
             args: Vec::new(),
             env: Vec::new(),
             child: None,
+            disk: None,
         };
         node.args = node.usual_args();
         node
@@ -67,9 +71,29 @@ impl Node {
             .into()
     }
 
-    /// Returns the flags from the `skip`th argument on.
-    pub(crate) fn args_after(&self, skip: usize) -> Vec<String> {
-        self.args.iter().skip(skip).cloned().collect()
+    /// Moves to other ports and keeps the flags that were added.
+    pub(crate) fn move_to(&mut self, ports: Ports) {
+        let added = self
+            .args
+            .split_off(self.usual_args().len().min(self.args.len()));
+        self.ports = ports;
+        self.args = self.usual_args();
+        self.args.extend(added);
+    }
+
+    /// Gives the node a disk of its own, below its folder; its data is there from the next start on.
+    ///
+    /// # Panics
+    ///
+    /// This machine cannot do it; see [`crate::loop_disk::missing`].
+    pub(crate) fn attach_disk(&mut self, mib: u64) {
+        self.disk = Some(LoopDisk::create(&self.root, mib));
+    }
+
+    /// Returns the disk of its own, when it has one.
+    #[must_use]
+    pub const fn disk(&self) -> Option<&LoopDisk> {
+        self.disk.as_ref()
     }
 
     /// Adds flags, here and at every later start.
@@ -117,7 +141,8 @@ impl Node {
     /// Returns the data directory.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
-        self.root.join("data")
+        let disk = self.disk.as_ref().map(LoopDisk::folder);
+        disk.unwrap_or(&self.root).join("data")
     }
 
     /// Returns the folder that the process runs in.
@@ -378,6 +403,23 @@ impl Node {
         let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
         kib.unwrap_or_else(|| panic!("no VmRSS in {path}: `{text}`")) * 1024
+    }
+
+    /// Returns the scheduler's letter for the state of each thread.
+    ///
+    /// # Panics
+    ///
+    /// The process is down.
+    pub(crate) fn thread_states(&self) -> Vec<char> {
+        let folder = format!("/proc/{}/task", self.pid().as_raw_nonzero());
+        let tasks = fs::read_dir(&folder).expect("the threads of a process");
+        // A thread that has ended meanwhile has no state.
+        let states = tasks.flatten().filter_map(|task| {
+            let text = fs::read_to_string(task.path().join("stat")).ok()?;
+            // The name before it may hold anything.
+            text.rsplit_once(") ")?.1.chars().next()
+        });
+        states.collect()
     }
 
     /// Returns what the process wrote to stderr, all starts together.
