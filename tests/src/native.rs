@@ -26,6 +26,13 @@ pub const NO_SYNC: Native = Native {
     flags: &["-shared", "-fPIC"],
 };
 
+/// Makes `fsync` and `fdatasync` return before they have done their work.
+pub const LATE_SYNC: Native = Native {
+    name: "late_sync.so",
+    source: include_str!("native/late_sync.c"),
+    flags: &["-shared", "-fPIC", "-pthread"],
+};
+
 impl Native {
     /// Compiles into `folder` and returns the path.
     ///
@@ -42,6 +49,7 @@ impl Native {
             .arg(&output)
             .args(self.flags)
             .arg(&source)
+            .arg("-ldl")
             .output()
             .expect("a C compiler");
         let said = String::from_utf8_lossy(&made.stderr);
