@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use conclave_tests::Cluster;
-use conclave_tests::counter::Counter;
+use conclave_tests::judged::Judged;
 use conclave_tests::said::{measured, skipped};
 use conclave_tests::wall_clock::{WallClock, library};
 use conclave_tests::writers::Writers;
@@ -30,7 +30,7 @@ async fn a_clock_that_jumps_by_an_hour_changes_no_read_and_no_outcome() {
     let leader = cluster.leader().await;
     let term = cluster[leader].status_number("term").await;
     let writers = Writers::start(&cluster.addresses(), 2);
-    let counter = Counter::start(&cluster.addresses());
+    let counter = Judged::start(&cluster.addresses());
     counter.wait_answers(BETWEEN, ANSWERED_WITHIN).await;
 
     let mut jumps = 0;

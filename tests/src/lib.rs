@@ -11,9 +11,10 @@
 
 pub mod binary;
 pub mod cluster;
-pub mod counter;
+
 pub mod effort;
 pub mod http;
+pub mod judged;
 pub mod loop_disk;
 pub mod native;
 pub mod node;

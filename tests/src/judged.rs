@@ -25,14 +25,14 @@ const COMPLAINTS: usize = 20;
 
 /// The running writer and readers.
 #[derive(Debug)]
-pub struct Counter {
+pub struct Judged {
     shared: Arc<Shared>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 /// What they have seen.
 #[derive(Debug)]
-pub struct Counts {
+pub struct Verdict {
     pub writes: u64,
     pub reads: u64,
     /// The first of the wrong answers.
@@ -51,7 +51,7 @@ struct Shared {
     wrong: Mutex<Vec<String>>,
 }
 
-impl Counter {
+impl Judged {
     /// Starts a writer that goes around the addresses, and a reader of each level at each.
     #[must_use]
     pub fn start(addresses: &[String]) -> Self {
@@ -100,7 +100,7 @@ impl Counter {
     /// # Panics
     ///
     /// One has panicked.
-    pub async fn stop(mut self) -> Counts {
+    pub async fn stop(mut self) -> Verdict {
         self.shared.stop.store(true, Ordering::Relaxed);
         for task in self.tasks.drain(..) {
             task.await.expect("a client does not panic");
@@ -108,7 +108,7 @@ impl Counter {
         let total = self.shared.answers.iter();
         let total: u64 = total.map(|n| n.load(Ordering::Relaxed)).sum();
         let writes = locked(&self.shared.acknowledged).len() as u64;
-        Counts {
+        Verdict {
             writes,
             reads: total.saturating_sub(writes),
             wrong: locked(&self.shared.wrong).clone(),
@@ -116,7 +116,7 @@ impl Counter {
     }
 }
 
-impl Drop for Counter {
+impl Drop for Judged {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
     }
