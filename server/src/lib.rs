@@ -17,13 +17,19 @@
 //!
 //! `ARCHITECTURE.md` beside `Cargo.toml` has the code map and the numbered invariants.
 
+#[cfg(not(feature = "simulation"))]
 pub mod app;
 pub mod clock;
+#[cfg(not(feature = "simulation"))]
 pub mod config;
+#[cfg(not(feature = "simulation"))]
 pub mod http;
+#[cfg(not(feature = "simulation"))]
 pub mod network;
 pub mod node;
 pub mod raft;
+pub mod runtime;
 pub mod state;
 pub mod storage;
+#[cfg(not(feature = "simulation"))]
 pub mod telemetry;

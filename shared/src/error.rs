@@ -90,6 +90,8 @@ error_codes! {
     Overloaded = "overloaded", 429;
     /// A condition of the request does not hold; the answer carries the current record.
     PreconditionFailed = "precondition_failed", 412;
+    /// The request id was withdrawn: nothing under it is ever applied.
+    RequestWithdrawn = "request_withdrawn", 409;
     /// There is no such route.
     RouteNotFound = "route_not_found", 404;
     /// The node is starting: it has not joined or recovered yet.
@@ -125,6 +127,7 @@ impl ErrorCode {
             | Self::MemberNotFound
             | Self::NotWaiting
             | Self::PreconditionFailed
+            | Self::RequestWithdrawn
             | Self::RouteNotFound => false,
         }
     }
@@ -155,6 +158,7 @@ impl ErrorCode {
             | Self::NotWaiting
             | Self::Overloaded
             | Self::PreconditionFailed
+            | Self::RequestWithdrawn
             | Self::RouteNotFound
             | Self::Starting => Applied::No,
         }

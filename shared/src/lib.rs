@@ -10,9 +10,11 @@ pub mod kv;
 pub mod limits;
 pub mod listing;
 pub mod read_level;
+pub mod requests;
 
 pub use cluster::{ClusterStatus, MemberAddress, MemberStatus, NodeStatus, Role};
 pub use error::{Applied, ErrorCode, Problem};
 pub use kv::{Envelope, WriteResult};
 pub use listing::{Folder, KeyPage};
 pub use read_level::ReadLevel;
+pub use requests::{FirstOutcome, RequestOutcome, RequestStatus};

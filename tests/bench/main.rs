@@ -1,104 +1,39 @@
-//! `conclave-bench`: one table of what three nodes and their load do on this machine.
+//! `conclave-bench`: one table of what three nodes and their load do on this machine, alone or
+//! beside etcd.
 //!
 //! It prints what it measured and nothing that it did not: a row with errors shows them, and an
 //! example of one.
 #![expect(clippy::print_stdout, reason = "the table is the product")]
 
+mod etcd;
+mod grpc;
 mod histogram;
+mod http;
+mod http2;
 mod load;
 mod options;
+mod protobuf;
+mod rows;
+mod table;
 mod target;
 
 use std::io::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tokio::runtime::Runtime;
 
-use load::{Load, Operation, Outcome};
+use load::{Load, Operation};
 use options::{Options, USAGE};
+use rows::{LOAD, Row, rows};
+use table::{Measured, Pairs};
 use target::Target;
 
-/// Where the clients of a row connect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Through {
-    Leader,
-    Followers,
-    AllNodes,
-}
-
-impl Through {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Leader => "leader",
-            Self::Followers => "followers",
-            Self::AllNodes => "all nodes",
-        }
-    }
-
-    /// Returns the addresses out of those with the leader first.
-    fn addresses(self, all: &[String]) -> Vec<String> {
-        match self {
-            Self::Followers if all.len() > 1 => all[1..].to_vec(),
-            Self::Leader | Self::Followers => all[..1].to_vec(),
-            Self::AllNodes => all.to_vec(),
-        }
-    }
-}
-
-/// A row before it is measured.
-#[derive(Debug, Clone, Copy)]
-struct Row {
-    operation: Operation,
-    through: Through,
-    clients: usize,
-}
-
-impl Row {
-    fn name(self) -> String {
-        let what = match self.operation {
-            Operation::Put => "put",
-            Operation::Load => "load",
-            Operation::Get("stale") => "get stale",
-            Operation::Get("default") => "get default",
-            Operation::Get(_) => "get consistent",
-        };
-        let plural = if self.clients == 1 { "" } else { "s" };
-        format!(
-            "{what}, {} client{plural}, {}",
-            self.clients,
-            self.through.as_str()
-        )
-    }
-}
-
-fn rows() -> Vec<Row> {
-    let mut rows = Vec::new();
-    for through in [Through::Leader, Through::Followers, Through::AllNodes] {
-        // One client of all nodes would be one of the leader.
-        let few = if through == Through::AllNodes {
-            &[][..]
-        } else {
-            &[1][..]
-        };
-        for &clients in few.iter().chain(&[16, 64, 256]) {
-            rows.push(Row {
-                operation: Operation::Put,
-                through,
-                clients,
-            });
-        }
-    }
-    for level in ["stale", "default", "consistent"] {
-        for through in [Through::AllNodes, Through::Leader] {
-            rows.push(Row {
-                operation: Operation::Get(level),
-                through,
-                clients: 64,
-            });
-        }
-    }
-    rows
-}
+/// Before each measurement beside etcd, for what the system measured before still has to write.
+const SETTLE: Duration = Duration::from_millis(500);
+/// For the processor time of systems that nobody uses.
+const IDLE: Duration = Duration::from_secs(5);
 
 fn main() -> Result<()> {
     let Some(options) = Options::parse(std::env::args().skip(1))? else {
@@ -112,49 +47,43 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let mut target = runtime.block_on(Target::open(&options))?;
+    let target = runtime.block_on(Target::open(&options))?;
     let device = target::measure_device(options.value_bytes)?;
     println!(
         "device: append + fdatasync of {} bytes: p50 {} ms, p99 {} ms",
         options.value_bytes,
-        milliseconds(device.percentile(50)),
-        milliseconds(device.percentile(99)),
+        table::milliseconds(device.percentile(50)),
+        table::milliseconds(device.percentile(99)),
     );
     println!(
-        "{} nodes, {} keys, values of {} bytes, {} s per row\n",
+        "{} nodes, {} keys, values of {} bytes, {} s per row",
         target.addresses.len(),
         options.keys,
         options.value_bytes,
         options.seconds.as_secs()
     );
-    header();
-    let load = Row {
-        operation: Operation::Load,
-        through: Through::Leader,
-        clients: 64,
-    };
-    measure(&runtime, &mut target, &options, load)?;
-    let loaded = target.resident_bytes();
-    for row in rows() {
-        if row.name().contains(&options.only) {
-            measure(&runtime, &mut target, &options, row)?;
+    match &options.etcd {
+        None => alone(&runtime, &options, target),
+        Some(binary) => {
+            println!(
+                "beside {}, {} of each row, in turns",
+                etcd::version(binary)?,
+                options.repeat
+            );
+            let etcd = runtime.block_on(Target::open_etcd(binary, options.value_bytes))?;
+            beside_etcd(&runtime, &options, [target, etcd])
         }
     }
-    println!();
-    memory("after loading", &loaded);
-    memory("at the end", &target.resident_bytes());
-    Ok(())
 }
 
 /// The harness finds its binary by the environment, which a process must not change while it runs:
 /// so the bench starts itself once more.
-fn use_binary(binary: &std::path::Path) -> Result<()> {
+fn use_binary(binary: &Path) -> Result<()> {
     use std::os::unix::process::CommandExt as _;
     let binary = binary
         .canonicalize()
         .with_context(|| binary.display().to_string())?;
-    let position =
-        |arg: &String| std::path::Path::new(arg).canonicalize().ok() != Some(binary.clone());
+    let position = |arg: &String| Path::new(arg).canonicalize().ok() != Some(binary.clone());
     let args = std::env::args().skip(1).filter(position);
     let own = std::env::current_exe()?;
     let error = std::process::Command::new(own)
@@ -164,23 +93,99 @@ fn use_binary(binary: &std::path::Path) -> Result<()> {
     Err(error).context("start again")
 }
 
-fn header() {
-    println!("| row | ops/s | p50 ms | p99 ms | errors |");
-    println!("|---|---:|---:|---:|---:|");
+fn alone(runtime: &Runtime, options: &Options, mut target: Target) -> Result<()> {
+    println!();
+    table::header();
+    table::row(LOAD, &measure(runtime, &mut target, options, LOAD)?);
+    let loaded = target.resident_bytes();
+    for row in chosen(options) {
+        table::row(row, &measure(runtime, &mut target, options, row)?);
+        std::io::stdout().flush()?;
+    }
+    println!();
+    table::memory(target.name, "after loading", &loaded);
+    table::memory(target.name, "at the end", &target.resident_bytes());
+    Ok(())
+}
+
+fn beside_etcd(runtime: &Runtime, options: &Options, mut targets: [Target; 2]) -> Result<()> {
+    println!();
+    table::header_beside_etcd();
+    let mut all = Vec::new();
+    let mut loaded = Vec::new();
+    for row in std::iter::once(LOAD).chain(chosen(options)) {
+        let pairs = measure_both(runtime, options, &mut targets, row)?;
+        table::row_beside_etcd(&pairs);
+        std::io::stdout().flush()?;
+        all.push(pairs);
+        if row.operation == Operation::Load {
+            loaded = targets.iter().map(Target::resident_bytes).collect();
+        }
+    }
+    table::cpu_beside_etcd(&all);
+    println!();
+    let before: Vec<_> = targets.iter().map(Target::cpu_time).collect();
+    runtime.block_on(async { tokio::time::sleep(IDLE).await });
+    for (target, before) in targets.iter().zip(before) {
+        table::idle(target.name, used_since(before, target), IDLE);
+    }
+    for (target, loaded) in targets.iter().zip(&loaded) {
+        table::memory(target.name, "after loading", loaded);
+        table::memory(target.name, "at the end", &target.resident_bytes());
+    }
+    Ok(())
+}
+
+fn chosen(options: &Options) -> impl Iterator<Item = Row> {
+    rows()
+        .into_iter()
+        .filter(|row| row.name().contains(&options.only))
+}
+
+/// Measures both systems in turns. Each one goes first as often as the other: a machine that gets
+/// slower or faster meanwhile favours nobody.
+fn measure_both(
+    runtime: &Runtime,
+    options: &Options,
+    [conclave, etcd]: &mut [Target; 2],
+    row: Row,
+) -> Result<Pairs> {
+    let one = |target: &mut Target| {
+        runtime.block_on(async { tokio::time::sleep(SETTLE).await });
+        measure(runtime, target, options, row)
+    };
+    let turns = match row.operation {
+        // A second one would find the keys there.
+        Operation::Load => 1,
+        Operation::Put | Operation::Get(_) => options.repeat,
+    };
+    let mut pairs = Vec::new();
+    for turn in 0..turns {
+        if turn % 2 == 0 {
+            let ours = one(conclave)?;
+            pairs.push([ours, one(etcd)?]);
+        } else {
+            let theirs = one(etcd)?;
+            pairs.push([one(conclave)?, theirs]);
+        }
+    }
+    Ok(Pairs { row, pairs })
 }
 
 fn measure(
-    runtime: &tokio::runtime::Runtime,
+    runtime: &Runtime,
     target: &mut Target,
     options: &Options,
     row: Row,
-) -> Result<()> {
+) -> Result<Measured> {
     runtime.block_on(target.leader_first())?;
     let duration = match row.operation {
         Operation::Load => Duration::from_secs(600),
         Operation::Put | Operation::Get(_) => options.seconds,
     };
+    let before = target.cpu_time();
     let outcome = load::run(&Load {
+        protocol: target.protocol,
         operation: row.operation,
         clients: row.clients,
         addresses: row.through.addresses(&target.addresses),
@@ -188,42 +193,12 @@ fn measure(
         value_bytes: options.value_bytes,
         duration,
     })?;
-    print_row(&row.name(), &outcome);
-    std::io::stdout().flush()?;
-    Ok(())
+    Ok(Measured {
+        outcome,
+        servers_cpu: used_since(before, target),
+    })
 }
 
-fn print_row(name: &str, outcome: &Outcome) {
-    let millis = u64::try_from(outcome.took.as_millis())
-        .unwrap_or(u64::MAX)
-        .max(1);
-    println!(
-        "| {name} | {} | {} | {} | {} |",
-        outcome.latencies.total() * 1_000 / millis,
-        milliseconds(outcome.latencies.percentile(50)),
-        milliseconds(outcome.latencies.percentile(99)),
-        outcome.errors
-    );
-    if let Some(example) = &outcome.example {
-        let line: String = example
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(300)
-            .collect();
-        println!("|   such as: {line} | | | | |");
-    }
-}
-
-fn memory(when: &str, nodes: &[(String, u64)]) {
-    if nodes.is_empty() {
-        println!("resident memory {when}: not known of nodes that were not started here");
-    }
-    for (name, bytes) in nodes {
-        println!("resident memory {when}: {name} {} MB", bytes / 1_000_000);
-    }
-}
-
-fn milliseconds(duration: Duration) -> String {
-    let micros = duration.as_micros();
-    format!("{}.{:02}", micros / 1_000, micros % 1_000 / 10)
+fn used_since(before: Option<Duration>, target: &Target) -> Option<Duration> {
+    Some(target.cpu_time()?.saturating_sub(before?))
 }

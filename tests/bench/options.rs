@@ -17,7 +17,14 @@ machine and prints one table.
   --keys N       keys that the requests are spread over (100000)
   --value N      bytes of each value (256)
   --only TEXT    only rows whose name contains TEXT; the keys are loaded all the same
-  --inmem        nodes without a disk";
+  --inmem        nodes without a disk
+  --etcd PATH    also start three members of this etcd server binary and run each row against both
+                 systems, one after the other, while the other one is idle; prints the ratios
+  --repeat N     with --etcd: measure each row but the load N times for each system, in turns, and
+                 print the medians (1)";
+
+/// Longest value beside etcd: its request is one frame.
+const BESIDE_ETCD: usize = 16_000;
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -29,6 +36,8 @@ pub(crate) struct Options {
     pub(crate) value_bytes: usize,
     pub(crate) only: String,
     pub(crate) node_args: Vec<String>,
+    pub(crate) etcd: Option<PathBuf>,
+    pub(crate) repeat: u64,
 }
 
 impl Options {
@@ -46,6 +55,8 @@ impl Options {
             value_bytes: 256,
             only: String::new(),
             node_args: Vec::new(),
+            etcd: None,
+            repeat: 1,
         };
         while let Some(arg) = args.next() {
             let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
@@ -57,10 +68,16 @@ impl Options {
                 "--value" => options.value_bytes = usize::try_from(number(&value()?)?)?.max(8),
                 "--only" => options.only = value()?,
                 "--inmem" => options.node_args.push("-inmem".to_owned()),
+                "--etcd" => options.etcd = Some(value()?.into()),
+                "--repeat" => options.repeat = number(&value()?)?.max(1),
                 flag if flag.starts_with('-') => bail!("unknown flag `{flag}`\n\n{USAGE}"),
                 path => options.binary = Some(path.into()),
             }
         }
+        ensure!(
+            options.etcd.is_none() || options.value_bytes <= BESIDE_ETCD,
+            "values of more than {BESIDE_ETCD} bytes cannot be measured beside etcd"
+        );
         Ok(Some(options))
     }
 }

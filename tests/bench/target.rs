@@ -1,48 +1,83 @@
-//! The nodes under load: three of the bench's own, or running ones.
+//! The nodes under load: three of the bench's own, of Conclave or of etcd, or running ones.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use conclave_tests::{Client, Cluster, Request};
+use conclave_tests::{Client, Cluster, Node, Request, usage};
 use serde_json::Value;
+use tokio::time::timeout;
 
+use crate::etcd::{self, Members};
 use crate::histogram::Histogram;
+use crate::load::Protocol;
 use crate::options::Options;
 
 /// Writes measured for the device's own speed.
 const SYNCS: u32 = 500;
+/// Longest wait for a node that is asked whether it leads.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// The nodes, with the leader first.
+/// Longest time until somebody leads.
+const LEADER_WITHIN: Duration = Duration::from_secs(30);
+
+/// The nodes of one system, with the leader first.
 #[derive(Debug)]
 pub(crate) struct Target {
+    pub(crate) name: &'static str,
+    pub(crate) protocol: Protocol,
     pub(crate) addresses: Vec<String>,
-    /// Dropped, and so killed, at the end.
-    own: Option<Cluster>,
+    own: Own,
+}
+
+/// Processes that are dropped, and so killed, at the end.
+#[derive(Debug)]
+enum Own {
+    Conclave(Cluster),
+    Etcd(Members),
+    /// The nodes run elsewhere and go on.
+    Nothing,
 }
 
 impl Target {
-    /// Starts three nodes, or finds the leader of the given ones.
+    /// Starts three nodes of Conclave, or finds the leader of the given ones.
     ///
     /// # Errors
     ///
     /// No given node leads.
     pub(crate) async fn open(options: &Options) -> Result<Self> {
+        let mut target = Self {
+            name: "Conclave",
+            protocol: Protocol::Http,
+            addresses: options.urls.clone(),
+            own: Own::Nothing,
+        };
         if options.urls.is_empty() {
             let args: Vec<_> = options.node_args.iter().map(String::as_str).collect();
             let cluster = Cluster::builder().args(&args).start().await;
-            let mut target = Self {
-                addresses: cluster.addresses(),
-                own: Some(cluster),
-            };
-            target.leader_first().await?;
-            return Ok(target);
+            target.addresses = cluster.addresses();
+            target.own = Own::Conclave(cluster);
         }
+        target.leader_first().await?;
+        Ok(target)
+    }
+
+    /// Starts three members of etcd and checks that they keep what is put.
+    ///
+    /// # Errors
+    ///
+    /// They do not start, or do not.
+    pub(crate) async fn open_etcd(binary: &Path, value_bytes: usize) -> Result<Self> {
+        let members = Members::start(binary)?;
         let mut target = Self {
-            addresses: options.urls.clone(),
-            own: None,
+            name: "etcd",
+            protocol: Protocol::Grpc,
+            addresses: members.addresses(),
+            own: Own::Etcd(members),
         };
         target.leader_first().await?;
+        etcd::check(&target.addresses, value_bytes).await?;
         Ok(target)
     }
 
@@ -52,31 +87,66 @@ impl Target {
     ///
     /// None leads.
     pub(crate) async fn leader_first(&mut self) -> Result<()> {
-        let end = Instant::now() + Duration::from_secs(15);
+        let end = Instant::now() + LEADER_WITHIN;
         loop {
             for index in 0..self.addresses.len() {
-                if role(&self.addresses[index]).await.as_deref() == Some("leader") {
+                if self.leads(index).await {
                     self.addresses.swap(0, index);
                     return Ok(());
                 }
+            }
+            if let Own::Etcd(members) = &mut self.own {
+                members.check_alive()?;
             }
             anyhow::ensure!(Instant::now() < end, "none of {:?} leads", self.addresses);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    /// Returns the resident bytes of each own node by name; nothing for nodes elsewhere.
+    async fn leads(&self, index: usize) -> bool {
+        let address = &self.addresses[index];
+        match self.protocol {
+            Protocol::Http => role(address).await.as_deref() == Some("leader"),
+            Protocol::Grpc => timeout(ANSWER_WITHIN, etcd::leads(address))
+                .await
+                .is_ok_and(|leads| leads.unwrap_or(false)),
+        }
+    }
+
+    /// Returns the name and the process of each own node; nothing for nodes elsewhere.
+    fn processes(&self) -> Vec<(String, u32)> {
+        match &self.own {
+            Own::Conclave(cluster) => {
+                let process = |node: &Node| (node.name().to_owned(), node.process_id());
+                cluster.nodes().iter().map(process).collect()
+            }
+            Own::Etcd(members) => members.processes(),
+            Own::Nothing => Vec::new(),
+        }
+    }
+
+    /// Returns the resident bytes of each own node by name.
     pub(crate) fn resident_bytes(&self) -> Vec<(String, u64)> {
-        let nodes = self.own.as_ref().map_or(&[][..], Cluster::nodes);
-        nodes
-            .iter()
-            .map(|node| (node.name().to_owned(), node.resident_bytes()))
+        let processes = self.processes().into_iter();
+        processes
+            .filter_map(|(name, process)| Some((name, usage::resident_bytes(process)?)))
             .collect()
+    }
+
+    /// Returns the processor time of all own nodes together; `None` for nodes elsewhere.
+    pub(crate) fn cpu_time(&self) -> Option<Duration> {
+        let processes = self.processes();
+        let times = processes
+            .iter()
+            .map(|(_, process)| usage::cpu_time(*process));
+        times
+            .sum::<Option<Duration>>()
+            .filter(|_| !processes.is_empty())
     }
 }
 
 async fn role(address: &str) -> Option<String> {
-    let mut client = Client::new(address).with_timeout(Duration::from_secs(2));
+    let mut client = Client::new(address).with_timeout(ANSWER_WITHIN);
     let response = client.send(&Request::get("/api/status")).await.ok()?;
     let status: Value = serde_json::from_slice(&response.body).ok()?;
     status["role"].as_str().map(str::to_owned)

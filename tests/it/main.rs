@@ -6,6 +6,7 @@ mod cluster;
 mod failures;
 mod gaps;
 mod http_input;
+mod isolation;
 mod listing;
 mod power;
 mod random_input;

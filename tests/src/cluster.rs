@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::links::{Links, ProcessId};
 use crate::node::{Node, READY_WITHIN};
 use crate::ports::Ports;
 use crate::wait::wait_for;
@@ -40,6 +41,15 @@ pub struct Builder {
     args: Vec<String>,
     share: Share,
     disk_mib: Option<u64>,
+    wiring: Wiring,
+}
+
+/// How the nodes reach each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wiring {
+    Direct,
+    /// Through proxies that a test can cut.
+    Links,
 }
 
 impl Builder {
@@ -68,6 +78,13 @@ impl Builder {
     #[must_use]
     pub const fn disks(mut self, mib: u64) -> Self {
         self.disk_mib = Some(mib);
+        self
+    }
+
+    /// Puts a proxy in front of each node's peer port; see [`Cluster::links`].
+    #[must_use]
+    pub const fn links(mut self) -> Self {
+        self.wiring = Wiring::Links;
         self
     }
 
@@ -102,6 +119,7 @@ impl Builder {
         let mut cluster = Cluster {
             nodes: Vec::new(),
             args: self.args,
+            links: (self.wiring == Wiring::Links).then(Links::start),
             root,
             _permit: permit,
         };
@@ -120,6 +138,7 @@ impl Builder {
 pub struct Cluster {
     nodes: Vec<Node>,
     args: Vec<String>,
+    links: Option<Links>,
     root: TempDir,
     _permit: SemaphorePermit<'static>,
 }
@@ -133,6 +152,7 @@ impl Cluster {
             args: Vec::new(),
             share: Share::OwnNodes,
             disk_mib: None,
+            wiring: Wiring::Direct,
         }
     }
 
@@ -165,10 +185,23 @@ impl Cluster {
     /// Adds a node with its directory and ports and the cluster's flags, and does not start it.
     pub fn add_node(&mut self) -> usize {
         let index = self.nodes.len();
-        let mut node = Node::new(&format!("node{index}"), self.root.path(), Ports::reserve());
+        let mut node = self.new_node(index);
         node.add_args(self.args.iter().cloned());
         self.nodes.push(node);
         index
+    }
+
+    /// Makes a node with ports of its own, behind a proxy when there are links.
+    fn new_node(&self, index: usize) -> Node {
+        let name = format!("node{index}");
+        match &self.links {
+            Some(links) => {
+                let process = ProcessId::default();
+                let ports = links.add(index, &process);
+                Node::new(&name, self.root.path(), ports).behind_links(process)
+            }
+            None => Node::new(&name, self.root.path(), Ports::reserve()),
+        }
     }
 
     /// Starts a node with an empty directory, on other ports when its own were taken meanwhile.
@@ -186,9 +219,21 @@ impl Cluster {
                 node.name(),
                 node.log_tail()
             );
-            node.move_to(Ports::reserve());
+            let mut node = self.new_node(index);
+            node.take_over(&mut self.nodes[index]);
+            self.nodes[index] = node;
         }
         panic!("node{index} found its ports taken {STARTS} times");
+    }
+
+    /// Returns the links between the nodes.
+    ///
+    /// # Panics
+    ///
+    /// The cluster was not built with [`Builder::links`].
+    #[must_use]
+    pub fn links(&self) -> Links {
+        self.links.clone().expect("a cluster with links")
     }
 
     /// Returns the nodes, running or not.

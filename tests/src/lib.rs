@@ -11,10 +11,12 @@
 
 pub mod binary;
 pub mod cluster;
-
+pub mod counter;
 pub mod effort;
+pub mod faults;
 pub mod http;
 pub mod judged;
+pub mod links;
 pub mod loop_disk;
 pub mod native;
 pub mod node;
@@ -25,12 +27,14 @@ pub mod random;
 pub mod run;
 pub mod said;
 pub mod transcript;
+pub mod usage;
 pub mod wait;
 pub mod wall_clock;
 pub mod writers;
 
 pub use cluster::Cluster;
 pub use http::{Client, Request, Response};
+pub use links::Links;
 pub use node::Node;
 pub use random::Random;
 pub use run::run_node;

@@ -10,8 +10,10 @@ use serde_json::Value;
 
 use crate::binary;
 use crate::http::{Client, Failure, Request, Response};
+use crate::links::ProcessId;
 use crate::loop_disk::LoopDisk;
 use crate::ports::Ports;
+use crate::usage;
 use crate::wait::wait_for;
 
 /// Longest time from the start of a process until it is ready, an election included.
@@ -33,6 +35,8 @@ pub struct Node {
     child: Option<Child>,
     /// Holds `data` instead. Unmounted after the process is killed.
     disk: Option<LoopDisk>,
+    /// What the links know the process by.
+    process: ProcessId,
 }
 
 impl Node {
@@ -56,29 +60,39 @@ impl Node {
             env: Vec::new(),
             child: None,
             disk: None,
+            process: ProcessId::default(),
         };
         node.args = node.usual_args();
         node
     }
 
-    /// Returns `-id … -haddr … -raddr …`.
+    /// Puts the node behind its cluster's links: they know its process by `process`.
+    pub(crate) fn behind_links(mut self, process: ProcessId) -> Self {
+        self.process = process;
+        self
+    }
+
+    /// Returns `-id … -haddr … -raddr …`, and `-rlisten …` behind a proxy.
     #[must_use]
     pub fn usual_args(&self) -> Vec<String> {
         let addresses = [self.http_address(), self.raft_address()];
         let [http, raft] = addresses;
-        ["-id", &self.name, "-haddr", &http, "-raddr", &raft]
+        let mut args: Vec<_> = ["-id", &self.name, "-haddr", &http, "-raddr", &raft]
             .map(str::to_owned)
-            .into()
+            .into();
+        if self.ports.listen != self.ports.raft {
+            args.push("-rlisten".to_owned());
+            args.push(format!("localhost:{}", self.ports.listen));
+        }
+        args
     }
 
-    /// Moves to other ports and keeps the flags that were added.
-    pub(crate) fn move_to(&mut self, ports: Ports) {
-        let added = self
-            .args
-            .split_off(self.usual_args().len().min(self.args.len()));
-        self.ports = ports;
-        self.args = self.usual_args();
-        self.args.extend(added);
+    /// Takes what a node that could not have its ports was given: flags, variables and disk.
+    pub(crate) fn take_over(&mut self, old: &mut Self) {
+        let usual = old.usual_args().len();
+        self.args.extend(old.args.iter().skip(usual).cloned());
+        self.env.clone_from(&old.env);
+        self.disk = old.disk.take();
     }
 
     /// Gives the node a disk of its own, below its folder; its data is there from the next start on.
@@ -120,7 +134,7 @@ impl Node {
         &self.name
     }
 
-    /// Returns the two ports.
+    /// Returns the ports.
     #[must_use]
     pub const fn ports(&self) -> Ports {
         self.ports
@@ -167,7 +181,10 @@ impl Node {
             .stdout(self.output("stdout"))
             .stderr(self.output("stderr"));
         match command.spawn() {
-            Ok(child) => self.child = Some(child),
+            Ok(child) => {
+                self.process.set(child.id());
+                self.child = Some(child);
+            }
             Err(error) => panic!("start {}: {error}", self.name),
         }
     }
@@ -225,6 +242,7 @@ impl Node {
     pub fn exited(&mut self) -> Option<ExitStatus> {
         let status = self.child.as_mut()?.try_wait().ok().flatten()?;
         self.child = None;
+        self.process.set(0);
         Some(status)
     }
 
@@ -248,6 +266,7 @@ impl Node {
     /// The kernel refuses.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
+            self.process.set(0);
             let killed = child.kill().and_then(|()| child.wait());
             assert!(killed.is_ok(), "kill {}: {killed:?}", self.name);
         }
@@ -398,11 +417,18 @@ impl Node {
     /// The process is down.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.pid().as_raw_nonzero());
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        kib.unwrap_or_else(|| panic!("no VmRSS in {path}: `{text}`")) * 1024
+        let bytes = usage::resident_bytes(self.process_id());
+        bytes.unwrap_or_else(|| panic!("no VmRSS of {}", self.name))
+    }
+
+    /// Returns the number of the process.
+    ///
+    /// # Panics
+    ///
+    /// The process is down.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.pid().as_raw_nonzero().get().unsigned_abs()
     }
 
     /// Returns the scheduler's letter for the state of each thread.

@@ -2,7 +2,7 @@
 //!
 //! Level-triggered: the condition is asked again and again, so that a state which came and stayed
 //! is always seen. A wait that ends without success says what it last saw. This is the only file
-//! of the tests that sleeps.
+//! of the tests that sleeps, but for the delays that `links` makes.
 
 use std::time::Duration;
 
@@ -41,7 +41,12 @@ pub async fn wait_for<T>(
     }
 }
 
-/// Pauses a client before it tries again.
-pub(crate) async fn before_retry() {
+/// Pauses a client before it tries or asks again.
+pub async fn before_retry() {
     sleep(POLL).await;
+}
+
+/// Lets a fault last: the one place where time itself is waited for.
+pub(crate) async fn pass(time: Duration) {
+    sleep(time).await;
 }

@@ -9,7 +9,8 @@ use crate::config::Config;
 use crate::network::{Addresses, LocalNode, NetworkFactory, PeerServer, Peers, Running};
 use crate::node::{Consensus, Contact, Housekeeping, Node, NodeOptions};
 use crate::raft::openraft_config;
-use crate::storage::{Formation, Identity, LogStore, Published, Raft, StateMachine, Storage};
+use crate::runtime;
+use crate::storage::{Formation, Identity, Raft, StateMachine, Storage, may_be_bound};
 
 /// A running node with everything that must outlive it.
 #[derive(Debug)]
@@ -45,20 +46,24 @@ pub(super) async fn start_node(
     let addresses = Addresses::default();
     let machine = StateMachine::new(storage.snapshots.clone());
     let published = machine.published();
-    // The network asks for the quorum's age, which only exists once Raft does.
+    // The network asks what this node vouches for as a leader, which needs a running Raft.
     let late: Arc<OnceLock<Consensus>> = Arc::default();
     let asked = late.clone();
     let network = NetworkFactory::new(
         local.clone(),
         addresses.clone(),
         options.election_max * 2,
-        move || asked.get()?.quorum_age(),
+        move || asked.get()?.vouch(),
     );
     let log = storage.log.clone();
     let raft = Raft::build(identity.id, Arc::new(raft_config), network, log, machine)
         .await
         .context("cannot recover the data directory")?;
-    stay_silent(&storage.log, &published, &identity, options.lease()).await?;
+    if may_be_bound(&mut storage.log.clone(), &published, identity.id).await? {
+        let lease = options.lease();
+        tracing::info!("staying silent for {lease:?}: a lease may still be running");
+        runtime::sleep(lease).await;
+    }
     let consensus = Consensus::new(raft.clone(), identity.id, &options, published);
     drop(late.set(consensus.clone()));
     raft.run();
@@ -101,24 +106,4 @@ fn member_of(config: &Config, identity: &Identity) -> crate::raft::Member {
         name: identity.name.clone(),
         ..member(config)
     }
-}
-
-/// A restarted voter has forgotten the lease that it granted to a leader by answering it: for one
-/// lease it neither votes nor campaigns. The only voter of a cluster need not wait for itself.
-async fn stay_silent(
-    log: &LogStore,
-    published: &Published,
-    identity: &Identity,
-    lease: std::time::Duration,
-) -> anyhow::Result<()> {
-    if !log.has_vote() {
-        return Ok(());
-    }
-    let applied = published.view().applied_index;
-    let alone = **published.voters() == [identity.id] && !log.has_membership_above(applied).await?;
-    if !alone {
-        tracing::info!("staying silent for {lease:?}: a lease may still be running");
-        tokio::time::sleep(lease).await;
-    }
-    Ok(())
 }

@@ -16,7 +16,7 @@ use super::error::Failure;
 use super::headers;
 use super::params::{Params, decode_path, number};
 use crate::node::{ReadOptions, Routing, WriteRequest};
-use crate::state::{Condition, Key, Op};
+use crate::state::{Condition, Key, Op, RequestId};
 
 /// Returns the key of a request: the rest of its path after `prefix`, or `?key=`, but not both.
 ///
@@ -104,14 +104,6 @@ fn read_level(params: &mut Params<'_>) -> Result<ReadLevel, Failure> {
     Ok(level.unwrap_or_default())
 }
 
-fn routing(params: &mut Params<'_>) -> Result<Routing, Failure> {
-    Ok(if params.is_on("redirect")? {
-        Routing::Redirect
-    } else {
-        Routing::Forward
-    })
-}
-
 /// Parses `200ms`, `2s` or `1m`.
 pub(crate) fn duration(name: &str, text: &str) -> Result<Duration, Failure> {
     let units = [("ms", 1), ("s", 1_000), ("m", 60_000)];
@@ -126,9 +118,33 @@ pub(crate) fn duration(name: &str, text: &str) -> Result<Duration, Failure> {
     })
 }
 
+/// Checks the id of a request. The quotes of a structured header field are not part of it.
+pub(crate) fn request_id(text: &str) -> Result<RequestId, Failure> {
+    let bare = text
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .unwrap_or(text);
+    RequestId::new(bare).ok_or_else(|| {
+        let most = limits::REQUEST_ID_BYTES;
+        Failure::invalid(format!(
+            "the request id is not 1 to {most} visible ASCII characters"
+        ))
+    })
+}
+
+/// Takes `redirect=true` out.
+pub(crate) fn routing(params: &mut Params<'_>) -> Result<Routing, Failure> {
+    Ok(if params.is_on("redirect")? {
+        Routing::Redirect
+    } else {
+        Routing::Forward
+    })
+}
+
 /// Who asks for a write, and how it travels.
 #[derive(Debug, Clone)]
 pub(crate) struct WriteFrame {
+    request_id: Option<RequestId>,
     client: Option<Arc<str>>,
     routing: Routing,
 }
@@ -142,10 +158,9 @@ impl WriteFrame {
         if headers.contains_key(&headers::TTL) || params.has("ttl") {
             return Err(Failure::not_built("`ttl` of a key"));
         }
-        // Passing it on without keeping outcomes would break the promise that it stands for.
-        if headers.contains_key(&headers::IDEMPOTENCY_KEY) {
-            return Err(Failure::not_built("`Idempotency-Key`"));
-        }
+        let request_id = header(headers, &headers::IDEMPOTENCY_KEY)?
+            .map(|text| request_id(&text))
+            .transpose()?;
         let client = header(headers, &headers::CLIENT)?;
         if client
             .as_ref()
@@ -158,6 +173,7 @@ impl WriteFrame {
         }
         let routing = routing(params)?;
         Ok(Self {
+            request_id,
             client: client.map(|label| (*label).into()),
             routing,
         })
@@ -166,6 +182,7 @@ impl WriteFrame {
     pub(crate) fn request(&self, op: Op) -> WriteRequest {
         WriteRequest {
             op,
+            request_id: self.request_id.clone(),
             client: self.client.clone(),
             routing: self.routing,
         }
@@ -441,9 +458,23 @@ mod tests {
         assert!(parse("conclave-lock", "a;token=1", "").is_err());
         assert!(parse("ttl", "5", "").is_err());
         assert!(parse("x-other", "5", "ttl=5s").is_err());
-        assert!(parse("idempotency-key", "k-1", "").is_err());
         assert!(parse("conclave-client", &"x".repeat(65), "").is_err());
         let frame = parse("x-other", "k-1", "redirect").unwrap();
         assert_eq!(frame.routing, Routing::Redirect);
+    }
+
+    #[test]
+    fn an_idempotency_key_is_visible_ascii_with_or_without_quotes() {
+        for (text, id) in [
+            ("k-1", Some("k-1")),
+            ("\"k-1\"", Some("k-1")),
+            ("\"", Some("\"")),
+            ("a b", None),
+            ("", None),
+            (&"x".repeat(65), None),
+        ] {
+            let parsed = request_id(text).ok();
+            assert_eq!(parsed.as_ref().map(RequestId::as_str), id, "{text}");
+        }
     }
 }

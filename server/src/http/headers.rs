@@ -10,7 +10,7 @@ use conclave_shared::ReadLevel;
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 
 use crate::node::{AnswerMeta, Timing};
-use crate::state::{Record, RequestId};
+use crate::state::{RequestId, Stamps};
 
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub(crate) const LEADER: HeaderName = HeaderName::from_static("conclave-leader");
@@ -26,6 +26,8 @@ const SERVED_BY: HeaderName = HeaderName::from_static("conclave-served-by");
 const KNOWN_LEADER: HeaderName = HeaderName::from_static("conclave-known-leader");
 const LAST_CONTACT: HeaderName = HeaderName::from_static("conclave-last-contact");
 const FORWARDED: HeaderName = HeaderName::from_static("conclave-forwarded");
+/// The write was a repetition: this is the first one's outcome.
+const REPLAYED: HeaderName = HeaderName::from_static("conclave-replayed");
 const REQUEST_ID: HeaderName = HeaderName::from_static("conclave-request-id");
 const CREATE_REVISION: HeaderName = HeaderName::from_static("conclave-create-revision");
 const VERSION: HeaderName = HeaderName::from_static("conclave-version");
@@ -43,16 +45,16 @@ pub(crate) fn put(headers: &mut HeaderMap, meta: &AnswerMeta) {
 }
 
 /// Puts the headers of an answer that shows or has written one record.
-pub(crate) fn put_with_record(headers: &mut HeaderMap, meta: &AnswerMeta, record: &Record) {
+pub(crate) fn put_with_stamps(headers: &mut HeaderMap, meta: &AnswerMeta, stamps: Stamps) {
     let mut pen = Pen::new();
     write_meta(&mut pen, headers, meta);
     pen.write(ETAG, |buffer| {
         buffer.extend_from_slice(b"\"");
-        push_number(buffer, record.mod_revision);
+        push_number(buffer, stamps.mod_revision);
         buffer.extend_from_slice(b"\"");
     });
-    pen.number(CREATE_REVISION, record.create_revision);
-    pen.number(VERSION, record.version);
+    pen.number(CREATE_REVISION, stamps.create_revision);
+    pen.number(VERSION, stamps.version);
     pen.finish(headers);
 }
 
@@ -75,6 +77,9 @@ fn write_meta(pen: &mut Pen, headers: &mut HeaderMap, meta: &AnswerMeta) {
     headers.insert(KNOWN_LEADER, truth(meta.leader.is_some()));
     if meta.forwarded {
         headers.insert(FORWARDED, truth(true));
+    }
+    if meta.replayed {
+        headers.insert(REPLAYED, truth(true));
     }
     pen.number(REVISION, meta.revision);
     pen.number(TERM, meta.term);
@@ -200,6 +205,7 @@ mod tests {
             last_contact: Some(Duration::from_millis(12)),
             forwarded: true,
             request_id: RequestId::new("r1"),
+            replayed: true,
             timing: Timing {
                 read_index: None,
                 commit: Some(Duration::from_micros(1_042)),
@@ -211,15 +217,12 @@ mod tests {
     #[test]
     fn an_answer_says_all_that_is_known_of_it() {
         let mut headers = HeaderMap::new();
-        let record = Record {
-            value: Bytes::new(),
-            content_type: "text/plain".into(),
+        let stamps = Stamps {
             create_revision: 5,
             mod_revision: 6,
             version: 2,
-            origin: "n".into(),
         };
-        put_with_record(&mut headers, &meta(), &record);
+        put_with_stamps(&mut headers, &meta(), stamps);
         let wanted = [
             ("conclave-revision", "7"),
             ("conclave-consistency", "consistent"),
@@ -230,6 +233,7 @@ mod tests {
             ("conclave-known-leader", "true"),
             ("conclave-last-contact", "12"),
             ("conclave-forwarded", "true"),
+            ("conclave-replayed", "true"),
             ("conclave-request-id", "r1"),
             ("server-timing", "commit;dur=1.042, forward;dur=20.999"),
             ("cache-control", "no-store"),
@@ -250,6 +254,7 @@ mod tests {
             leader: None,
             last_contact: None,
             forwarded: false,
+            replayed: false,
             request_id: None,
             timing: Timing::default(),
             served_by: "bad\nname".into(),

@@ -128,6 +128,8 @@ async fn the_seeds_commands_reach_the_node() {
         ("POST", "/api/cluster/snapshot", ""),
         ("PUT", "/api/keys?key=a/../b", "v"),
         ("GET", "/key?key=a", ""),
+        ("GET", "/api/requests/r-1", ""),
+        ("DELETE", "/api/requests/r-1", ""),
     ];
     for (method, target, body) in commands {
         let answer = ask(method, target, &[form], body).await;
@@ -143,7 +145,6 @@ async fn what_is_not_built_says_so_and_is_no_key() {
         ("GET", "/api/locks"),
         ("POST", "/api/locks/a%2Fb"),
         ("POST", "/api/locks/a/renew"),
-        ("DELETE", "/api/requests/r-1"),
         ("GET", "/api/metrics/series?range=15m"),
         ("DELETE", "/api/cluster/members/n"),
         ("POST", "/api/cluster/members/n/promote"),

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::error::Failure;
 use super::headers;
 use crate::node::{Answer, AnswerMeta};
-use crate::state::{Outcome, Record, Rejection};
+use crate::state::{Outcome, Record, Rejection, Stamps};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(crate) const PLAIN: &str = "text/plain";
@@ -90,7 +90,7 @@ pub(crate) fn raw_value(record: &Record, meta: &AnswerMeta) -> Response {
     let mut response = Response::new(Body::from(record.value.clone()));
     let headers = response.headers_mut();
     headers.reserve(20);
-    headers::put_with_record(headers, meta, record);
+    headers::put_with_stamps(headers, meta, record.stamps());
     headers.insert(CONTENT_TYPE, content_type(&record.content_type));
     // A value is whatever a client stored. On the dashboard's own origin it must never run.
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -112,14 +112,14 @@ pub(crate) fn json_with_meta<T: Serialize + ?Sized>(
 }
 
 /// As [`json_with_meta`], with the headers of one record.
-pub(crate) fn json_with_record<T: Serialize + ?Sized>(
+pub(crate) fn json_with_stamps<T: Serialize + ?Sized>(
     status: StatusCode,
     value: &T,
     meta: &AnswerMeta,
-    record: &Record,
+    stamps: Stamps,
 ) -> Result<Response, Failure> {
     let mut response = json(status, value)?;
-    headers::put_with_record(response.headers_mut(), meta, record);
+    headers::put_with_stamps(response.headers_mut(), meta, stamps);
     Ok(response)
 }
 
@@ -176,6 +176,8 @@ pub(crate) fn unexpected(outcome: &Outcome) -> Failure {
         Outcome::DeletedPrefix { .. } => "deleted prefix",
         Outcome::NodeAllocated { .. } => "node allocated",
         Outcome::Rejected(_) => "rejected",
+        Outcome::Settlement(_) => "settlement",
+        Outcome::Replayed(_) => "replayed",
     };
     Failure::internal(&format_args!(
         "outcome `{kind}` does not belong to the request"
@@ -195,11 +197,26 @@ fn rejected(subject: &str, rejection: Rejection, meta: AnswerMeta) -> Failure {
                 .with_count(keys)
                 .with_meta(meta)
         }
+        Rejection::KeyReused => {
+            let detail = "this request id was used before, for a different request";
+            Failure::new(ErrorCode::IdempotencyKeyReused, detail).with_meta(meta)
+        }
+        Rejection::Withdrawn => {
+            let detail = "this request id was withdrawn before: nothing under it is ever applied";
+            Failure::new(ErrorCode::RequestWithdrawn, detail).with_meta(meta)
+        }
+        // The service has made an error of it.
+        Rejection::Forgotten { wanted } => Failure::internal(&format_args!(
+            "a request from before log index {wanted} was applied"
+        )),
     }
 }
 
 fn precondition_failed(key: &str, current: Option<&Arc<Record>>, meta: AnswerMeta) -> Failure {
     let detail = match current {
+        _ if meta.replayed => {
+            format!("the condition on `{key}` did not hold when this request was first applied")
+        }
         Some(record) => format!("key `{key}` is at revision {}", record.mod_revision),
         None => format!("key `{key}` does not exist"),
     };
@@ -244,6 +261,7 @@ pub(crate) mod tests {
             last_contact: None,
             forwarded: false,
             request_id: None,
+            replayed: false,
             timing: Timing::default(),
         }
     }

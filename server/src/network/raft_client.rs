@@ -25,21 +25,22 @@ use super::wire::{
     encode, receive, send, within,
 };
 use super::{Addresses, snapshot_transfer};
+use crate::node::{BeatSender, Vouch};
 use crate::raft::{Member, NodeId, TypeConfig, Vote};
 use crate::storage::{Snapshot, SnapshotFile};
 
 /// Unanswered requests on one append connection.
 const IN_FLIGHT: usize = 64;
 
-/// Tells the age of this leader's newest quorum round, once it has committed in its own term.
-pub(super) type QuorumAge = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
+/// Tells what this leader can vouch for, once it has committed in its own term.
+type Vouching = Arc<dyn Fn() -> Option<Vouch> + Send + Sync>;
 
 /// Makes openraft's clients. Never connects by itself.
 #[derive(Clone)]
 pub struct NetworkFactory {
     dialler: Dialler,
     addresses: Addresses,
-    quorum_age: QuorumAge,
+    vouch: Vouching,
     /// An append connection with requests unanswered for this long is closed.
     stall: Duration,
 }
@@ -58,12 +59,12 @@ impl NetworkFactory {
         local: LocalNode,
         addresses: Addresses,
         stall: Duration,
-        quorum_age: impl Fn() -> Option<Duration> + Send + Sync + 'static,
+        vouch: impl Fn() -> Option<Vouch> + Send + Sync + 'static,
     ) -> Self {
         Self {
             dialler: Dialler::new(local),
             addresses,
-            quorum_age: Arc::new(quorum_age),
+            vouch: Arc::new(vouch),
             stall,
         }
     }
@@ -104,7 +105,13 @@ pub struct PeerLink {
     added_as: Member,
     purpose: Purpose,
     /// Taken out during a call and put back after it, so that a dropped call drops the socket.
-    control: Option<Connection>,
+    control: Option<ControlLink>,
+}
+
+#[derive(Debug)]
+struct ControlLink {
+    connection: Connection,
+    beats: BeatSender,
 }
 
 type RpcError = RPCError<TypeConfig>;
@@ -144,22 +151,29 @@ impl PeerLink {
     /// One request and its reply on the cached control connection.
     async fn control(
         &mut self,
-        request: &ControlRequest,
+        request: impl FnOnce(&ControlLink) -> ControlRequest,
         limit: Duration,
     ) -> Result<ControlReply, RpcError> {
-        let mut connection = match self.control.take() {
-            Some(connection) => connection,
-            None => self
-                .connect(Purpose::Control, limit)
-                .await
-                .map_err(unreachable)?,
+        let mut link = match self.control.take() {
+            Some(link) => link,
+            None => ControlLink {
+                connection: self
+                    .connect(Purpose::Control, limit)
+                    .await
+                    .map_err(unreachable)?,
+                beats: BeatSender::default(),
+            },
         };
+        let request = request(&link);
         let exchange = async {
-            send(&mut connection, request).await?;
-            receive::<ControlReply>(&mut connection).await
+            send(&mut link.connection, &request).await?;
+            receive::<ControlReply>(&mut link.connection).await
         };
         let reply = within(limit, exchange).await.map_err(broken)?;
-        self.control = Some(connection);
+        if matches!(reply, ControlReply::Append(_)) {
+            link.beats.replied();
+        }
+        self.control = Some(link);
         match reply {
             ControlReply::Stopped(reason) => Err(broken(io::Error::other(reason))),
             reply => Ok(reply),
@@ -171,7 +185,7 @@ impl PeerLink {
         request: ControlRequest,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RpcError> {
-        match self.control(&request, option.soft_ttl()).await? {
+        match self.control(|_| request, option.soft_ttl()).await? {
             ControlReply::Vote(reply) => Ok(reply),
             _ => Err(unexpected()),
         }
@@ -215,9 +229,14 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
-        let quorum_age = (self.network.quorum_age)();
-        let request = ControlRequest::Heartbeat(Heartbeat { rpc, quorum_age });
-        match self.control(&request, option.soft_ttl()).await? {
+        let vouch = self.network.vouch.clone();
+        let heartbeat = |link: &ControlLink| {
+            ControlRequest::Heartbeat(Heartbeat {
+                rpc,
+                beat: link.beats.next(&*vouch),
+            })
+        };
+        match self.control(heartbeat, option.soft_ttl()).await? {
             ControlReply::Append(reply) => Ok(reply),
             _ => Err(unexpected()),
         }
@@ -303,7 +322,7 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RpcError> {
         match self
-            .control(&ControlRequest::TransferLeader(rpc), option.soft_ttl())
+            .control(|_| ControlRequest::TransferLeader(rpc), option.soft_ttl())
             .await?
         {
             ControlReply::TransferLeader(reply) => Ok(reply),
@@ -355,8 +374,7 @@ mod tests {
             ..Member::default()
         };
         let wait = Duration::from_millis(50);
-        let mut factory =
-            NetworkFactory::new(local, Addresses::default(), wait, || Some(Duration::ZERO));
+        let mut factory = NetworkFactory::new(local, Addresses::default(), wait, || None);
         let mut link = factory.new_client(2, &member).await;
         let session = link.stream_append(stream::pending(), RPCOption::new(wait));
         assert!(tokio::time::timeout(wait, session).await.is_err());

@@ -10,7 +10,7 @@ use super::wire::{
     send,
 };
 use crate::clock;
-use crate::node::Contact;
+use crate::node::{BeatReceiver, Contact};
 use crate::storage::Raft;
 
 /// Feeds pipelined appends to Raft and answers them in order.
@@ -35,16 +35,25 @@ pub(super) async fn control_session(
     raft: &Raft,
     contact: &Contact,
 ) -> io::Result<()> {
+    let mut beats = BeatReceiver::default();
     loop {
         let request = receive(&mut connection).await?;
-        let reply = control(request, raft, contact).await;
+        let reply = match request {
+            ControlRequest::Heartbeat(heartbeat) => beat(heartbeat, &beats, raft, contact).await,
+            other => control(other, raft).await,
+        };
+        if matches!(reply, ControlReply::Append(_)) {
+            beats.replying();
+        }
         send(&mut connection, &reply).await?;
     }
 }
 
-async fn control(request: ControlRequest, raft: &Raft, contact: &Contact) -> ControlReply {
+async fn control(request: ControlRequest, raft: &Raft) -> ControlReply {
     let reply = match request {
-        ControlRequest::Heartbeat(heartbeat) => return beat(heartbeat, raft, contact).await,
+        ControlRequest::Heartbeat(Heartbeat { rpc, .. }) => {
+            raft.append_entries(rpc).await.map(ControlReply::Append)
+        }
         ControlRequest::Vote(rpc) => raft.vote(rpc).await.map(ControlReply::Vote),
         ControlRequest::PreVote(rpc) => raft.pre_vote(rpc).await.map(ControlReply::Vote),
         ControlRequest::TransferLeader(rpc) => {
@@ -57,15 +66,22 @@ async fn control(request: ControlRequest, raft: &Raft, contact: &Contact) -> Con
     reply.unwrap_or_else(|error| ControlReply::Stopped(error.to_string()))
 }
 
-async fn beat(heartbeat: Heartbeat, raft: &Raft, contact: &Contact) -> ControlReply {
-    let commit_index = heartbeat.rpc.leader_commit.map_or(0, |id| id.index());
-    // Waiting for Raft's answer must not make the state look younger.
+/// Answers a heartbeat and notes what its leader vouches for.
+async fn beat(
+    heartbeat: Heartbeat,
+    beats: &BeatReceiver,
+    raft: &Raft,
+    contact: &Contact,
+) -> ControlReply {
+    let Heartbeat { rpc, beat } = heartbeat;
+    let commit_index = rpc.leader_commit.map_or(0, |id| id.index());
     let arrived = clock::now();
-    match raft.append_entries(heartbeat.rpc).await {
+    match raft.append_entries(rpc).await {
         Ok(reply) => {
             // A refused heartbeat comes from a leader of the past and proves nothing.
             if !matches!(reply, AppendEntriesResponse::HigherVote(_)) {
-                contact.heard(arrived, heartbeat.quorum_age, commit_index);
+                contact.heard(arrived, commit_index);
+                beats.received(beat, contact);
             }
             ControlReply::Append(reply)
         }

@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
-use crate::node::{Invitation, JoinRequest, Joined, PeerReply, PeerRequest, ServiceError};
+use crate::node::{Beat, Invitation, JoinRequest, Joined, PeerReply, PeerRequest, ServiceError};
 use crate::raft::{ClusterId, Member, NodeId, SnapshotMeta, TypeConfig, Vote};
 
 /// Version of the peer protocol. Nodes of different versions refuse each other.
-pub(super) const PROTOCOL: u16 = 1;
+pub(super) const PROTOCOL: u16 = 2;
 /// Largest frame. A request is at most 8 MiB and one `AppendEntries` about 1 MiB above that.
 pub(super) const FRAME_BYTES: usize = 16 << 20;
 /// First bytes of every connection's first frame.
@@ -92,9 +92,7 @@ pub(super) enum HelloAck {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Heartbeat {
     pub(super) rpc: AppendEntriesRequest<TypeConfig>,
-    /// Age of the leader's newest quorum round when this was sent; `None` while the leader has
-    /// committed nothing in its own term.
-    pub(super) quorum_age: Option<Duration>,
+    pub(super) beat: Beat,
 }
 
 /// Requests on a control connection.
@@ -229,7 +227,7 @@ mod tests {
             name: "n1".to_owned(),
         };
         let bytes = encode(&Hello::new(Purpose::Control, &local, 2)).unwrap();
-        let mut golden = b"CNCL\x01\x01".to_vec();
+        let mut golden = b"CNCL\x02\x01".to_vec();
         golden.extend([9; 16]);
         golden.extend(b"\xac\x02\x02n1\x02");
         assert_eq!(bytes, golden);

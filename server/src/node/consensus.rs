@@ -15,8 +15,10 @@ use openraft::metrics::RaftServerMetrics;
 use openraft::rt::WatchReceiver;
 use openraft::{ChangeMembers, LinearizerOption, Precondition, ReadPolicy, ServerState};
 
+use super::contact::Vouch;
 use super::proposals::Outcomes;
 use crate::raft::{Member, NodeId, RaftOptions, TypeConfig};
+use crate::runtime;
 use crate::state::{Command, Outcome};
 use crate::storage::{Published, Raft};
 
@@ -254,6 +256,23 @@ impl Consensus {
     /// may not know what an earlier leader committed (Raft §5.4.2, §8).
     #[must_use]
     pub fn quorum_age(&self) -> Option<Duration> {
+        self.quorum().map(|(_, age)| age)
+    }
+
+    /// Returns what this node can vouch for as the leader.
+    #[must_use]
+    pub fn vouch(&self) -> Option<Vouch> {
+        // First the age, then the state: what was acknowledged before the round is in it.
+        let (term, quorum_age) = self.quorum()?;
+        let view = self.published.view();
+        (view.applied_term == term).then_some(Vouch {
+            quorum_age,
+            covers: view.applied_index,
+        })
+    }
+
+    /// Returns this leader's term and the age of its newest quorum round.
+    pub(super) fn quorum(&self) -> Option<(u64, Duration)> {
         let (committed_term, acked) = {
             let metrics = self.raft.data_metrics();
             let metrics = metrics.borrow_watched();
@@ -275,8 +294,8 @@ impl Consensus {
         match (committed_term == own_term, alone) {
             (false, _) => None,
             // The only voter is its own quorum, and sends no heartbeats to anybody.
-            (true, true) => Some(Duration::ZERO),
-            (true, false) => Some(openraft::Instant::elapsed(&*acked?)),
+            (true, true) => Some((own_term, Duration::ZERO)),
+            (true, false) => Some((own_term, openraft::Instant::elapsed(&*acked?))),
         }
     }
 
@@ -322,7 +341,7 @@ impl Consensus {
             ReadLevel::Consistent => ReadPolicy::ReadIndex.into(),
         };
         let read = self.raft.ensure_linearizable(policy);
-        match tokio::time::timeout(self.lease, read).await {
+        match runtime::timeout(self.lease, read).await {
             Ok(Ok(read)) => Ok(read.index()),
             Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
                 Err(match forward.reason {

@@ -1,27 +1,97 @@
 //! How old the state of a follower can be (`Conclave-Last-Contact`).
 //!
-//! Each heartbeat tells the age of the leader's newest quorum round and the commit index at that
-//! time. State that includes this commit index was current when that round began: no other leader
-//! can have committed anything before it. The newest heartbeat whose commit index is applied
-//! therefore bounds the age.
+//! Each heartbeat says how long ago the leader's newest quorum round began, and up to which index
+//! the leader had applied after that. A state that includes this index was current when that round
+//! began: no other leader can have committed anything before it. The newest heartbeat whose index
+//! is applied therefore bounds the age.
+//!
+//! A heartbeat may be held up on its way for any time, by a frozen process or a healed network, so
+//! its arrival says nothing. But the leader sent it after it had this node's reply to the one
+//! before, and says how long after: this node knows when it sent that reply, and so a moment before
+//! which the heartbeat was certainly not sent. What remains of the way is part of the bound.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use crate::clock;
 
 /// Heartbeats remembered while the state lags behind them; further ones wait for their turn.
 const REMEMBERED: usize = 64;
 
+/// What a leader can say about its state at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vouch {
+    /// Time since the start of the last round that a quorum answered.
+    pub quorum_age: Duration,
+    /// Everything acknowledged before that round began is at or below this log index.
+    pub covers: u64,
+}
+
+/// What a heartbeat carries beside what Raft wants of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// Time from the reply to the heartbeat before, on the same connection, to this one's sending.
+    since_reply: Option<Duration>,
+    /// `None` while the leader has committed nothing in its own term.
+    vouch: Option<Vouch>,
+}
+
+/// The leader's end of one connection for heartbeats.
+#[derive(Debug, Default)]
+pub struct BeatSender {
+    /// When the reply to the last heartbeat had come.
+    replied: Option<Instant>,
+}
+
+impl BeatSender {
+    /// Makes what the next heartbeat carries.
+    pub fn next(&self, vouch: impl FnOnce() -> Option<Vouch>) -> Beat {
+        // First the time, then what holds at that time or later.
+        let since_reply = self.replied.map(clock::since);
+        Beat {
+            since_reply,
+            vouch: vouch(),
+        }
+    }
+
+    /// Notes that the reply to a heartbeat has come.
+    pub fn replied(&mut self) {
+        self.replied = Some(clock::now());
+    }
+}
+
+/// The follower's end of one connection for heartbeats.
+#[derive(Debug, Default)]
+pub struct BeatReceiver {
+    /// When the reply to the last heartbeat was about to leave.
+    replied: Option<Instant>,
+}
+
+impl BeatReceiver {
+    /// Hands on what the leader vouches for, once a moment is known before which it did not.
+    pub fn received(&self, beat: Beat, contact: &Contact) {
+        // The leader had our reply before it sent this.
+        let sent = self.replied.zip(beat.since_reply);
+        if let Some(((replied, after), vouch)) = sent.zip(beat.vouch) {
+            contact.vouched(replied + after, vouch);
+        }
+    }
+
+    /// Notes that the reply to a heartbeat is about to leave.
+    pub fn replying(&mut self) {
+        self.replied = Some(clock::now());
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Heard {
-    /// Start of the quorum round, on this node's clock; it is no later than the real one plus the
-    /// heartbeat's way here.
+    /// Start of the quorum round on this node's clock, or a little earlier.
     round_began: Instant,
-    commit_index: u64,
+    covers: u64,
 }
 
 #[derive(Debug, Default)]
@@ -29,8 +99,8 @@ struct Inner {
     last_heard: Option<Instant>,
     /// Commit index that the last heartbeat told.
     commit_index: u64,
-    /// The newest heartbeat whose commit index is known to be applied.
-    covered: Option<Heard>,
+    /// Start of the newest round whose index is known to be applied.
+    covered: Option<Instant>,
     /// Later ones, oldest first.
     ahead: VecDeque<Heard>,
 }
@@ -40,21 +110,25 @@ struct Inner {
 pub struct Contact(Arc<Mutex<Inner>>);
 
 impl Contact {
-    /// Notes a heartbeat from the leader that arrived at `arrived`.
-    pub fn heard(&self, arrived: Instant, quorum_age: Option<Duration>, commit_index: u64) {
+    /// Notes that a heartbeat arrived at `arrived`.
+    pub fn heard(&self, arrived: Instant, commit_index: u64) {
         let mut inner = self.0.lock();
         inner.last_heard = Some(arrived);
         inner.commit_index = commit_index;
-        let Some(round_began) = quorum_age.and_then(|age| arrived.checked_sub(age)) else {
+    }
+
+    /// Notes what the leader vouched for in a heartbeat that it sent no earlier than `sent`.
+    fn vouched(&self, sent: Instant, vouch: Vouch) {
+        let mut inner = self.0.lock();
+        let Some(round_began) = sent.checked_sub(vouch.quorum_age) else {
             return;
         };
-        if inner.ahead.len() == REMEMBERED {
-            return;
+        if inner.ahead.len() < REMEMBERED {
+            inner.ahead.push_back(Heard {
+                round_began,
+                covers: vouch.covers,
+            });
         }
-        inner.ahead.push_back(Heard {
-            round_began,
-            commit_index,
-        });
     }
 
     /// Returns the upper bound on the age of a state that has applied `applied_index`.
@@ -65,20 +139,12 @@ impl Contact {
             .ahead
             .front()
             .copied()
-            .filter(|next| next.commit_index <= applied_index)
+            .filter(|next| next.covers <= applied_index)
         {
             inner.ahead.pop_front();
-            let newest = inner.covered.map_or(next.round_began, |old| {
-                old.round_began.max(next.round_began)
-            });
-            inner.covered = Some(Heard {
-                round_began: newest,
-                ..next
-            });
+            inner.covered = inner.covered.max(Some(next.round_began));
         }
-        inner
-            .covered
-            .map(|heard| clock::now().saturating_duration_since(heard.round_began))
+        inner.covered.map(clock::since)
     }
 
     /// Returns the commit index that the last heartbeat told; `None` before any.
@@ -91,8 +157,7 @@ impl Contact {
     /// Returns the time since any heartbeat.
     #[must_use]
     pub fn since_heard(&self) -> Option<Duration> {
-        let heard = self.0.lock().last_heard?;
-        Some(clock::now().saturating_duration_since(heard))
+        self.0.lock().last_heard.map(clock::since)
     }
 }
 
@@ -100,12 +165,19 @@ impl Contact {
 mod tests {
     use super::*;
 
+    fn vouch(seconds: u64, covers: u64) -> Vouch {
+        Vouch {
+            quorum_age: Duration::from_secs(seconds),
+            covers,
+        }
+    }
+
     #[test]
     fn age_counts_from_the_newest_heartbeat_that_is_applied() {
         let contact = Contact::default();
         assert_eq!(contact.age(100), None);
-        contact.heard(clock::now(), Some(Duration::from_secs(5)), 10);
-        contact.heard(clock::now(), Some(Duration::from_secs(1)), 20);
+        contact.vouched(clock::now(), vouch(5, 10));
+        contact.vouched(clock::now(), vouch(1, 20));
         assert_eq!(contact.age(9), None);
         assert!(contact.age(15).unwrap() >= Duration::from_secs(5));
         let age = contact.age(20).unwrap();
@@ -116,9 +188,33 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_without_a_quorum_in_its_term_proves_nothing() {
+    fn a_heartbeat_counts_from_when_it_was_sent() {
         let contact = Contact::default();
-        contact.heard(clock::now(), None, 10);
+        let held_up = clock::now()
+            .checked_sub(Duration::from_secs(9))
+            .expect("the machine runs for longer than that");
+        contact.heard(clock::now(), 10);
+        contact.vouched(held_up, vouch(0, 10));
+        assert!(contact.age(10).unwrap() >= Duration::from_secs(9));
+        assert!(contact.since_heard().unwrap() < Duration::from_secs(9));
+    }
+
+    #[test]
+    fn only_a_heartbeat_that_answers_a_reply_is_dated() {
+        let (mut leader, mut follower) = (BeatSender::default(), BeatReceiver::default());
+        let contact = Contact::default();
+        follower.received(leader.next(|| Some(vouch(0, 10))), &contact);
+        assert_eq!(contact.age(10), None, "it may have been sent at any time");
+        follower.replying();
+        leader.replied();
+        follower.received(leader.next(|| Some(vouch(0, 10))), &contact);
+        assert!(contact.age(10).unwrap() < Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_leader_that_vouches_for_nothing_proves_nothing() {
+        let contact = Contact::default();
+        contact.heard(clock::now(), 10);
         assert_eq!(contact.age(10), None);
         assert!(contact.since_heard().is_some());
     }
@@ -126,8 +222,8 @@ mod tests {
     #[test]
     fn memory_is_bounded_while_the_state_lags() {
         let contact = Contact::default();
-        for commit in 0..1_000 {
-            contact.heard(clock::now(), Some(Duration::ZERO), 1_000 + commit);
+        for index in 0..1_000 {
+            contact.vouched(clock::now(), vouch(0, 1_000 + index));
         }
         assert_eq!(contact.0.lock().ahead.len(), REMEMBERED);
         assert!(contact.age(2_000).is_some());

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use conclave_shared::{Role, limits};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::Node;
 use super::consensus::Facts;
 use crate::clock;
 use crate::raft::{CAUGHT_UP_ENTRIES, Member, NodeId};
+use crate::runtime::{self, Task};
 
 /// Time between two looks.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -18,8 +18,8 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// The running tasks of a node; they stop with this value.
 #[derive(Debug)]
 pub struct Housekeeping {
-    _facts: AbortOnDropHandle<()>,
-    _duties: AbortOnDropHandle<()>,
+    _facts: Task,
+    _duties: Task,
 }
 
 impl Housekeeping {
@@ -31,8 +31,8 @@ impl Housekeeping {
     ) -> Self {
         let facts = follow_facts(node.clone(), members_changed);
         Self {
-            _facts: AbortOnDropHandle::new(tokio::spawn(facts)),
-            _duties: AbortOnDropHandle::new(tokio::spawn(duties(node.clone()))),
+            _facts: runtime::spawn(facts),
+            _duties: runtime::spawn(duties(node.clone())),
         }
     }
 }
@@ -116,12 +116,9 @@ struct Said {
 }
 
 async fn duties(node: Node) {
-    let mut ticks = tokio::time::interval(INTERVAL);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut said = Said::default();
     let mut addresses_agree = false;
     loop {
-        ticks.tick().await;
         let facts = node.facts();
         if node.is_leader(&facts) {
             node.report_quorum(&mut said);
@@ -133,6 +130,7 @@ async fn duties(node: Node) {
             addresses_agree = node.announce_addresses().await;
         }
         node.keep_snapshot().await;
+        runtime::sleep(INTERVAL).await;
     }
 }
 

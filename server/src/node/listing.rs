@@ -158,6 +158,7 @@ mod tests {
             last_contact: Some(Duration::from_millis(5)),
             forwarded: false,
             request_id: None,
+            replayed: false,
             timing: Timing::default(),
         };
         let state = State::restore(revision, 0, 0);
@@ -166,6 +167,7 @@ mod tests {
                 state,
                 applied_index: revision,
                 applied_term: 1,
+                ..View::default()
             }),
             meta,
         }

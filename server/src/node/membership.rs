@@ -12,6 +12,7 @@ use super::{
 };
 use crate::clock;
 use crate::raft::{Member, NodeId};
+use crate::runtime;
 use crate::state::{Op, Outcome};
 
 /// A member that has not answered its leader for this long may be replaced under its name.
@@ -100,9 +101,9 @@ impl Node {
     }
 
     async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, ServiceError> {
-        match tokio::time::timeout(TURN_WAIT, self.0.membership.lock()).await {
+        match runtime::timeout(TURN_WAIT, self.0.membership.lock()).await {
             Ok(turn) => Ok(turn),
-            Err(_elapsed) => Err(ServiceError::MembershipConflict(format!(
+            Err(runtime::Elapsed) => Err(ServiceError::MembershipConflict(format!(
                 "it has not ended within {TURN_WAIT:?}"
             ))),
         }
@@ -143,11 +144,7 @@ impl Node {
 
     /// Returns true when a member has not answered this leader for [`SILENT`].
     fn is_silent(&self, id: NodeId) -> bool {
-        let led_for = self
-            .0
-            .elected
-            .lock()
-            .map(|(_, at)| clock::now().saturating_duration_since(at));
+        let led_for = self.0.elected.lock().map(|(_, at)| clock::since(at));
         let follower = self
             .0
             .consensus
@@ -171,6 +168,7 @@ impl Node {
                 }
                 let proposal = Proposal {
                     request_id: this.0.request_ids.make(),
+                    taken_at: this.0.consensus.published().view().applied_index,
                     origin: this.0.name.clone(),
                     client: None,
                     op: Op::AllocateNode {

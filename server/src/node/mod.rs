@@ -21,6 +21,7 @@ mod proposals;
 mod reads;
 mod remote;
 mod request;
+mod requests;
 mod rounds;
 mod status;
 mod writes;
@@ -34,11 +35,12 @@ use tokio::sync::{Mutex, Semaphore};
 
 use crate::clock;
 use crate::raft::{ClusterId, Member, RaftOptions};
+use crate::runtime;
 use crate::state::RequestId;
 
 pub use crate::state::View;
 pub use consensus::Consensus;
-pub use contact::Contact;
+pub use contact::{Beat, BeatReceiver, BeatSender, Contact, Vouch};
 pub use error::ServiceError;
 pub use housekeeping::Housekeeping;
 pub use remote::{
@@ -119,7 +121,8 @@ impl Node {
     ) -> Self {
         let rounds = |level| {
             let (consensus, peers) = (consensus.clone(), peers.clone());
-            Rounds::new(move || reads::round(consensus.clone(), peers.clone(), level))
+            let limit = options.raft.lease();
+            Rounds::new(move || reads::round(consensus.clone(), peers.clone(), level, limit))
         };
         let submit = consensus.clone();
         let proposals = Proposals::new(move |commands| {
@@ -191,26 +194,39 @@ impl Node {
         }
     }
 
-    /// Bound on the age of a state that has applied `applied_index`.
-    fn age(&self, facts: &Facts, applied_index: u64) -> Option<Duration> {
-        if self.is_leader(facts) {
-            self.0.consensus.quorum_age()
-        } else {
-            self.0.contact.age(applied_index)
-        }
+    /// This node's state with the bound on its age: by its own quorum rounds while it leads, by
+    /// what a leader has vouched for otherwise. Both hold for ever, so the better one counts.
+    fn dated_view(&self) -> (Arc<View>, Option<Duration>) {
+        // The round comes first: one that is answered after the state was taken is not about it.
+        let round = self.0.consensus.quorum();
+        let asked = clock::now();
+        let view = self.0.consensus.published().view();
+        let led = round
+            .filter(|(term, _)| *term == view.applied_term)
+            .map(|(_, age)| age + clock::since(asked));
+        let followed = self.0.contact.age(view.applied_index);
+        let age = [led, followed].into_iter().flatten().min();
+        (view, age)
     }
 
-    fn meta(&self, facts: &Facts, level: ReadLevel, revision: u64, applied: u64) -> AnswerMeta {
+    fn meta(
+        &self,
+        facts: &Facts,
+        level: ReadLevel,
+        view: &View,
+        last_contact: Option<Duration>,
+    ) -> AnswerMeta {
         AnswerMeta {
-            revision,
+            revision: view.state.revision(),
             level,
             term: facts.term,
-            applied_index: applied,
+            applied_index: view.applied_index,
             served_by: self.0.name.clone(),
             leader: facts.leader.as_ref().map(|leader| leader.name.clone()),
-            last_contact: self.age(facts, applied),
+            last_contact,
             forwarded: false,
             request_id: None,
+            replayed: false,
             timing: Timing::default(),
         }
     }
@@ -238,7 +254,7 @@ struct RequestIds {
 impl RequestIds {
     fn new() -> Self {
         Self {
-            process: rand::random(),
+            process: runtime::random(),
             next: AtomicU64::new(1),
         }
     }

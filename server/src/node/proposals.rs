@@ -13,9 +13,9 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::consensus::{Applied, ProposeError};
+use crate::runtime::{self, Elapsed, Task};
 use crate::state::Command;
 
 /// Proposals that may wait for the next batch; each node bounds the bytes of its own.
@@ -45,7 +45,7 @@ struct Waiting {
 #[derive(Debug)]
 pub(super) struct Proposals {
     queue: mpsc::Sender<Waiting>,
-    _task: AbortOnDropHandle<()>,
+    _task: Task,
 }
 
 impl Proposals {
@@ -56,7 +56,7 @@ impl Proposals {
         let (queue, waiting) = mpsc::channel(WAITING);
         Self {
             queue,
-            _task: AbortOnDropHandle::new(tokio::spawn(gather(submit, waiting))),
+            _task: runtime::spawn(gather(submit, waiting)),
         }
     }
 
@@ -78,12 +78,12 @@ impl Proposals {
         if self.queue.try_send(waiting).is_err() {
             return Err(ProposeError::Busy);
         }
-        match tokio::time::timeout(limit, outcome).await {
+        match runtime::timeout(limit, outcome).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(oneshot::error::RecvError { .. })) => {
                 Err(ProposeError::Unknown("this node is stopping".to_owned()))
             }
-            Err(_elapsed) => match advance(&stage, WITHDRAWN) {
+            Err(Elapsed) => match advance(&stage, WITHDRAWN) {
                 true => Err(ProposeError::Busy),
                 false => Err(ProposeError::Unknown(format!(
                     "not committed within {limit:?}"
@@ -122,18 +122,20 @@ async fn gather(
         if !commands.is_empty() {
             let outcomes = submit(commands).await;
             // Ends with its outcomes, which Raft gives to every proposal.
-            tokio::spawn(settle(outcomes, answers, place));
+            runtime::detach(settle(outcomes, answers, place));
         }
     }
 }
 
 async fn settle(
-    mut outcomes: Outcomes,
+    outcomes: Outcomes,
     answers: Vec<oneshot::Sender<Result<Applied, ProposeError>>>,
     place: OwnedSemaphorePermit,
 ) {
+    // Raft ends it early when it stops.
+    let mut outcomes = outcomes.fuse();
     let mut place = Some(place);
-    let patience = tokio::time::sleep(PATIENCE);
+    let patience = runtime::sleep(PATIENCE);
     tokio::pin!(patience);
     for answer in answers {
         let outcome = loop {
@@ -163,6 +165,7 @@ mod tests {
             log_time_ms: 0,
             wall_time_ms: 0,
             request_id: RequestId::new("r").unwrap(),
+            taken_at: 0,
             origin: "n".into(),
             client: None,
             op: Op::AllocateNode { name: "n".into() },
@@ -220,6 +223,42 @@ mod tests {
             assert!(writer.await.unwrap().is_ok());
         }
         assert_eq!(*sizes.lock(), [1, 20]);
+    }
+
+    #[tokio::test]
+    async fn a_raft_that_stops_within_a_batch_leaves_its_rest_unknown() {
+        let gate = Arc::new(Semaphore::new(0));
+        let proposals = Arc::new(Proposals::new({
+            let gate = gate.clone();
+            move |_commands| {
+                let gate = gate.clone();
+                // Like Raft's own stream it must not be asked again after its end.
+                let once = stream::unfold(true, move |goes_on| {
+                    let gate = gate.clone();
+                    async move {
+                        gate.acquire().await.unwrap().forget();
+                        goes_on.then_some((Ok(applied(1)), false))
+                    }
+                });
+                Box::pin(async { Box::pin(once) as Outcomes })
+            }
+        }));
+        let propose = |proposals: &Arc<Proposals>| {
+            let proposals = proposals.clone();
+            tokio::spawn(async move { proposals.propose(command(), Duration::MAX).await })
+        };
+        let first = propose(&proposals);
+        gate.add_permits(1);
+        assert!(first.await.unwrap().is_ok());
+        let batch: Vec<_> = (0..3).map(|_| propose(&proposals)).collect();
+        gate.add_permits(100);
+        for writer in batch {
+            let outcome = writer.await.unwrap();
+            assert!(
+                matches!(&outcome, Ok(_) | Err(ProposeError::Unknown(_))),
+                "{outcome:?}"
+            );
+        }
     }
 
     #[tokio::test]

@@ -12,20 +12,26 @@ use super::{
     ServiceError, redirect,
 };
 use crate::clock;
+use crate::runtime::{self, Elapsed};
 use crate::state::{Key, Record, View};
-
-/// Longest wait for a state to apply what its read index asks for.
-const APPLY_WAIT: Duration = Duration::from_secs(2);
 
 impl Node {
     /// Reads one key. A follower forwards a `default` read to the leader.
     ///
     /// # Errors
     ///
-    /// `NoLeader` when the level needs a leader and none was found within one election timeout,
-    /// `Redirect` when the caller wants that, `NotCaughtUp` when `min_revision` was not reached.
-    /// Nothing was changed in any case. Cancel safe.
+    /// `NoLeader` when the level needs a leader with a quorum and none was found within an election
+    /// timeout and a lease, `Redirect` when the caller wants that, `NotCaughtUp` when
+    /// `min_revision` was not reached. Nothing was changed in any case. Cancel safe.
     pub async fn get(
+        &self,
+        options: &ReadOptions,
+        key: &Key,
+    ) -> Result<Answer<Option<Arc<Record>>>, ServiceError> {
+        self.bounded(options, self.find(options, key)).await
+    }
+
+    async fn find(
         &self,
         options: &ReadOptions,
         key: &Key,
@@ -64,6 +70,27 @@ impl Node {
     ///
     /// As [`Self::get`]. Cancel safe.
     pub async fn view(&self, options: &ReadOptions) -> Result<Answer<Arc<View>>, ServiceError> {
+        self.bounded(options, self.take_view(options)).await
+    }
+
+    /// Ends a read that does not get what its level needs: one election timeout to find a leader
+    /// and one lease for its quorum, and beside that the wait that the reader itself asked for.
+    async fn bounded<T>(
+        &self,
+        options: &ReadOptions,
+        read: impl Future<Output = Result<T, ServiceError>> + Send,
+    ) -> Result<T, ServiceError> {
+        let own = options
+            .min_revision
+            .map_or(Duration::ZERO, |_| options.wait);
+        let limit = self.leader_wait() + self.0.options.raft.lease() + own;
+        match runtime::timeout(limit, read).await {
+            Ok(result) => result,
+            Err(Elapsed) => Err(self.no_leader(&format!("no quorum within {limit:?}"))),
+        }
+    }
+
+    async fn take_view(&self, options: &ReadOptions) -> Result<Answer<Arc<View>>, ServiceError> {
         let level = self.effective_level(options).await?;
         let facts = self.facts();
         match facts.remote_leader(self.0.consensus.id()) {
@@ -112,9 +139,7 @@ impl Node {
         };
         self.reach(options.min_revision.unwrap_or(0), options.wait)
             .await?;
-        let applied = self.0.consensus.published().view().applied_index;
-        let age = self.age(&self.facts(), applied);
-        Ok(match age {
+        Ok(match self.dated_view().1 {
             Some(age) if age <= bound => ReadLevel::Stale,
             _ => ReadLevel::Default,
         })
@@ -131,7 +156,7 @@ impl Node {
             loop {
                 match self.next_round(level).await {
                     Ok(index) => {
-                        self.reach(index, APPLY_WAIT).await?;
+                        self.reach(index, self.0.options.raft.lease()).await?;
                         break;
                     }
                     Err(failure) => self.pause(deadline, failure).await?,
@@ -143,7 +168,7 @@ impl Node {
         }
         let mut answer = self.answer_here(level);
         if level != ReadLevel::Stale {
-            answer.meta.timing.read_index = Some(since(began));
+            answer.meta.timing.read_index = Some(clock::since(began));
         }
         Ok(answer)
     }
@@ -164,9 +189,9 @@ impl Node {
         }
         let began = clock::now();
         let index = self.next_round(ReadLevel::Default).await?;
-        self.reach(index, APPLY_WAIT).await?;
+        self.reach(index, self.0.options.raft.lease()).await?;
         let mut answer = self.answer_here(ReadLevel::Default);
-        answer.meta.timing.read_index = Some(since(began));
+        answer.meta.timing.read_index = Some(clock::since(began));
         Ok(answer)
     }
 
@@ -182,9 +207,9 @@ impl Node {
     }
 
     fn answer_here(&self, level: ReadLevel) -> Answer<Arc<View>> {
-        let view = self.0.consensus.published().view();
         let facts = self.facts();
-        let meta = self.meta(&facts, level, view.state.revision(), view.applied_index);
+        let (view, age) = self.dated_view();
+        let meta = self.meta(&facts, level, &view, age);
         Answer { value: view, meta }
     }
 
@@ -220,7 +245,7 @@ impl Node {
         match self.0.peers.call(leader.id, request, limit).await {
             Ok(Ok(PeerReply::Got(mut answer))) => {
                 answer.meta.forwarded = true;
-                answer.meta.timing.forward = Some(since(began));
+                answer.meta.timing.forward = Some(clock::since(began));
                 Ok(answer)
             }
             Ok(Ok(_)) => Err(ServiceError::Internal(
@@ -238,12 +263,9 @@ impl Node {
             return Ok(());
         }
         let wait = wait.min(Duration::from_millis(limits::READ_WAIT_MS));
-        let mut applied = published.applied();
-        let reached = applied.wait_for(|applied| *applied >= wanted);
-        match tokio::time::timeout(wait, reached).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_closed)) => Err(ServiceError::Draining),
-            Err(_elapsed) => Err(ServiceError::NotCaughtUp {
+        match runtime::timeout(wait, published.reached(wanted)).await {
+            Ok(()) => Ok(()),
+            Err(Elapsed) => Err(ServiceError::NotCaughtUp {
                 wanted,
                 applied: published.view().applied_index,
             }),
@@ -261,16 +283,17 @@ impl Node {
         if !repeatable || clock::now() + LEADER_PAUSE >= deadline {
             return Err(failure);
         }
-        tokio::time::sleep(LEADER_PAUSE).await;
+        runtime::sleep(LEADER_PAUSE).await;
         Ok(())
     }
 }
 
-/// One read-index round: on the leader by Raft, elsewhere by asking the leader.
+/// One read-index round: on the leader by Raft, elsewhere by asking the leader, within `limit`.
 pub(super) async fn round(
     consensus: Consensus,
     peers: Arc<dyn PeerClient>,
     level: ReadLevel,
+    limit: Duration,
 ) -> Result<u64, Arc<str>> {
     let facts = consensus.facts();
     let Some(leader) = &facts.leader else {
@@ -286,14 +309,10 @@ pub(super) async fn round(
             });
     }
     let request = PeerRequest::ReadIndex { level };
-    match peers.call(leader.id, request, APPLY_WAIT).await {
+    match peers.call(leader.id, request, limit).await {
         Ok(Ok(PeerReply::ReadIndex(index))) => Ok(index),
         Ok(Ok(_)) => Err("unexpected reply to a read index".into()),
         Ok(Err(error)) => Err(error.to_string().into()),
         Err(error) => Err(format!("leader `{}`: {error}", leader.name).into()),
     }
-}
-
-fn since(began: Instant) -> Duration {
-    clock::now().saturating_duration_since(began)
 }

@@ -20,6 +20,8 @@ use crate::state::{Key, Op, Outcome, Record, RequestId};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Proposal {
     pub request_id: RequestId,
+    /// Log index that the origin had applied when it took the write.
+    pub taken_at: u64,
     /// Name of the node that took the write from its client.
     pub origin: Arc<str>,
     pub client: Option<Arc<str>>,

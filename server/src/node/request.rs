@@ -49,6 +49,8 @@ pub enum Routing {
 #[derive(Debug, Clone)]
 pub struct WriteRequest {
     pub op: Op,
+    /// The client's own id (`Idempotency-Key`); without one the node makes one.
+    pub request_id: Option<RequestId>,
     /// The client's label (`Conclave-Client`), at most 64 bytes.
     pub client: Option<Arc<str>>,
     pub routing: Routing,
@@ -80,6 +82,8 @@ pub struct AnswerMeta {
     pub forwarded: bool,
     /// Id of the write; `None` for a read.
     pub request_id: Option<RequestId>,
+    /// The write was a repetition: this is the first one's outcome.
+    pub replayed: bool,
     /// Where the time went, for `Server-Timing`.
     pub timing: Timing,
 }

@@ -5,7 +5,8 @@
 //! load there is one round at a time, and each serves everybody who waited for it.
 
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::task::AbortOnDropHandle;
+
+use crate::runtime::{self, Task};
 
 /// Reads that may wait for the next round; further ones are refused at once.
 const WAITING: usize = 8_192;
@@ -16,7 +17,7 @@ type Waiter<T> = oneshot::Sender<T>;
 #[derive(Debug)]
 pub(super) struct Rounds<T> {
     waiters: mpsc::Sender<Waiter<T>>,
-    _task: AbortOnDropHandle<()>,
+    _task: Task,
 }
 
 /// There is no room to wait, or the node is stopping.
@@ -46,7 +47,7 @@ impl<T: Clone + Send + 'static> Rounds<T> {
         };
         Self {
             waiters,
-            _task: AbortOnDropHandle::new(tokio::spawn(task)),
+            _task: runtime::spawn(task),
         }
     }
 

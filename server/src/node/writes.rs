@@ -1,7 +1,5 @@
 //! Writes: propose here, or pass on to the leader; never re-send one of unknown fate.
 
-use std::time::Instant;
-
 use conclave_shared::ReadLevel;
 use tokio::sync::SemaphorePermit;
 
@@ -11,7 +9,7 @@ use super::{
     WRITE_WAIT, WriteRequest, redirect,
 };
 use crate::clock;
-use crate::state::{Command, Op, Outcome};
+use crate::state::{Command, Op, Outcome, Rejection};
 
 impl Node {
     /// Applies a write, here or through the leader, and answers once it is applied.
@@ -24,9 +22,11 @@ impl Node {
     /// left and nobody can say (invariant 9). Dropping the future does not take a proposal back.
     pub async fn write(&self, request: WriteRequest) -> Result<Answer<Outcome>, ServiceError> {
         let _room = self.room(&request.op)?;
-        let request_id = self.0.request_ids.make();
         let proposal = Proposal {
-            request_id,
+            request_id: request
+                .request_id
+                .unwrap_or_else(|| self.0.request_ids.make()),
+            taken_at: self.0.consensus.published().view().applied_index,
             origin: self.0.name.clone(),
             client: request.client,
             op: request.op,
@@ -59,11 +59,12 @@ impl Node {
             return Err(self.no_leader("no leader is known"));
         }
         let applied_ms = self.0.consensus.published().view().state.log_time_ms();
-        let request_id = proposal.request_id.clone();
+        let (request_id, taken_at) = (proposal.request_id.clone(), proposal.taken_at);
         let command = Command {
             log_time_ms: self.0.log_clock.now_ms(facts.term, applied_ms),
             wall_time_ms: clock::wall_ms(),
             request_id: proposal.request_id,
+            taken_at: proposal.taken_at,
             origin: proposal.origin,
             client: proposal.client,
             op: proposal.op,
@@ -84,14 +85,24 @@ impl Node {
             Err(ProposeError::Unknown(reason)) => return Err(unknown(reason)),
             Err(ProposeError::Refused(reason)) => return Err(ServiceError::Internal(reason)),
         };
-        let revision = changed_at(&applied.outcome)
-            .unwrap_or_else(|| self.0.consensus.published().view().state.revision());
-        let mut meta = self.meta(&facts, ReadLevel::Consistent, revision, applied.index);
+        let (outcome, replayed) = match applied.outcome {
+            Outcome::Rejected(Rejection::Forgotten { wanted }) => {
+                let applied = taken_at;
+                return Err(ServiceError::NotCaughtUp { wanted, applied });
+            }
+            Outcome::Replayed(first) => (*first, true),
+            outcome => (outcome, false),
+        };
+        let (view, age) = self.dated_view();
+        let mut meta = self.meta(&facts, ReadLevel::Consistent, &view, age);
+        meta.revision = changed_at(&outcome).unwrap_or(meta.revision);
+        meta.applied_index = applied.index;
         meta.term = applied.term;
         meta.request_id = Some(request_id);
-        meta.timing.commit = Some(since(began));
+        meta.replayed = replayed;
+        meta.timing.commit = Some(clock::since(began));
         Ok(Answer {
-            value: applied.outcome,
+            value: outcome,
             meta,
         })
     }
@@ -109,7 +120,7 @@ impl Node {
         match self.0.peers.call(leader.id, request, limit).await {
             Ok(Ok(PeerReply::Written(mut answer))) => {
                 answer.meta.forwarded = true;
-                answer.meta.timing.forward = Some(since(began));
+                answer.meta.timing.forward = Some(clock::since(began));
                 Ok(answer)
             }
             Ok(Ok(_)) => Err(ServiceError::OutcomeUnknown {
@@ -129,7 +140,7 @@ impl Node {
 
     /// Takes room for a proposal, or refuses it.
     fn room(&self, op: &Op) -> Result<SemaphorePermit<'_>, ServiceError> {
-        let kib = (bytes(op) >> 10) + 1;
+        let kib = (op.bytes() >> 10) + 1;
         let kib = u32::try_from(kib.min(WRITE_KIB)).unwrap_or(u32::MAX);
         self.0
             .write_kib
@@ -138,27 +149,17 @@ impl Node {
     }
 }
 
-fn bytes(op: &Op) -> usize {
-    match op {
-        Op::Put { put, .. } => put.key.len() + put.value.len(),
-        Op::PutMany { puts } => puts.iter().map(|put| put.key.len() + put.value.len()).sum(),
-        Op::Delete { key, .. } => key.len(),
-        Op::DeletePrefix { prefix } => prefix.len(),
-        Op::AllocateNode { name } => name.len(),
-    }
-}
-
 /// Returns the revision of the outcome's change; `None` when nothing was changed.
 fn changed_at(outcome: &Outcome) -> Option<u64> {
     match outcome {
-        Outcome::Put { revision, .. }
-        | Outcome::PutMany { revision, .. }
+        Outcome::Put { stamps, .. } => Some(stamps.mod_revision),
+        Outcome::PutMany { revision, .. }
         | Outcome::Deleted { revision, .. }
         | Outcome::DeletedPrefix { revision, .. } => Some(*revision),
-        Outcome::Nothing | Outcome::NodeAllocated { .. } | Outcome::Rejected(_) => None,
+        Outcome::Nothing
+        | Outcome::NodeAllocated { .. }
+        | Outcome::Rejected(_)
+        | Outcome::Settlement(_)
+        | Outcome::Replayed(_) => None,
     }
-}
-
-fn since(began: Instant) -> std::time::Duration {
-    clock::now().saturating_duration_since(began)
 }

@@ -41,6 +41,7 @@ openraft::declare_raft_types!(
         NodeId = NodeId,
         Node = Member,
         LeaderId = openraft::impls::leader_id_std::LeaderId<Self::Term, Self::NodeId>,
+        AsyncRuntime = crate::runtime::Runtime,
 );
 
 pub type LogId = openraft::alias::LogIdOf<TypeConfig>;

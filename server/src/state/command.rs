@@ -71,7 +71,7 @@ impl fmt::Display for Key {
 
 /// The id under which one write is known, whoever re-sends it: 1 to 64 visible ASCII characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct RequestId(Arc<str>);
+pub struct RequestId(SmolStr);
 
 impl RequestId {
     /// Returns `None` unless `text` has 1 to 64 visible ASCII characters.
@@ -130,6 +130,12 @@ pub struct Put {
     pub content_type: ContentType,
 }
 
+impl Put {
+    fn bytes(&self) -> usize {
+        self.key.len() + self.value.len()
+    }
+}
+
 /// What a command does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
@@ -151,6 +157,23 @@ pub enum Op {
     DeletePrefix { prefix: String },
     /// Makes a Raft id for a new data directory: the index of this entry, never given twice.
     AllocateNode { name: Arc<str> },
+    /// Settles a request id: answers its outcome, or withdraws it so that it can never be applied.
+    SettleRequest { id: RequestId },
+}
+
+impl Op {
+    /// Returns the bytes of the keys and values in it, never more than its encoding has.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Put { put, .. } => put.bytes(),
+            Self::PutMany { puts } => puts.iter().map(Put::bytes).sum(),
+            Self::Delete { key, .. } => key.len(),
+            Self::DeletePrefix { prefix } => prefix.len(),
+            Self::AllocateNode { name } => name.len(),
+            Self::SettleRequest { id } => id.as_str().len(),
+        }
+    }
 }
 
 /// Payload of one log entry.
@@ -162,6 +185,8 @@ pub struct Command {
     /// The leader's wall clock, milliseconds since 1970. For display and retention only.
     pub wall_time_ms: u64,
     pub request_id: RequestId,
+    /// Log index that the origin had applied when it took the write from its client.
+    pub taken_at: u64,
     /// Name of the node that took the write from its client.
     pub origin: Arc<str>,
     /// The client's own label, at most 64 bytes.
@@ -177,6 +202,7 @@ impl fmt::Display for Command {
             Op::Delete { key, .. } => write!(f, "delete `{key}`"),
             Op::DeletePrefix { prefix } => write!(f, "delete prefix `{prefix}`"),
             Op::AllocateNode { name } => write!(f, "allocate an id for `{name}`"),
+            Op::SettleRequest { id } => write!(f, "settle request `{id}`"),
         }
     }
 }

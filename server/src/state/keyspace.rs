@@ -7,7 +7,7 @@ use bytes::Bytes;
 use conclave_shared::limits;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Command, Condition, ContentType, Key, Op, Outcome, Put, Rejection};
 
@@ -26,7 +26,30 @@ pub struct Record {
     pub origin: Arc<str>,
 }
 
-/// The replicated state at one revision.
+/// What identifies one version of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamps {
+    /// Revision of the write that created the key.
+    pub create_revision: u64,
+    /// Revision of the last write.
+    pub mod_revision: u64,
+    /// Writes since the key was created; the creation is 1.
+    pub version: u64,
+}
+
+impl Record {
+    /// Returns what identifies this version.
+    #[must_use]
+    pub const fn stamps(&self) -> Stamps {
+        Stamps {
+            create_revision: self.create_revision,
+            mod_revision: self.mod_revision,
+            version: self.version,
+        }
+    }
+}
+
+/// The key space at one revision.
 #[derive(Debug, Clone, Default)]
 pub struct State {
     revision: u64,
@@ -38,13 +61,14 @@ pub struct State {
 }
 
 impl State {
-    /// Applies one command at a log index and returns what it did.
-    ///
-    /// Deterministic, and called exactly once per index for a recovered state: after a crash it is
-    /// called again only for indexes above the snapshot that the state came from.
-    pub fn apply(&mut self, index: u64, command: &Command) -> Outcome {
+    /// Takes over the times of a command.
+    pub(super) fn advance(&mut self, command: &Command) {
         self.log_time_ms = self.log_time_ms.max(command.log_time_ms);
         self.wall_time_ms = command.wall_time_ms;
+    }
+
+    /// Carries out a command that is applied for the first time.
+    pub(super) fn execute(&mut self, index: u64, command: &Command) -> Outcome {
         match &command.op {
             Op::Put {
                 put,
@@ -67,6 +91,8 @@ impl State {
             } => self.delete_if(index, key, condition, *return_previous),
             Op::DeletePrefix { prefix } => self.delete_prefix(index, prefix),
             Op::AllocateNode { .. } => Outcome::NodeAllocated { id: index },
+            // The request table has done it.
+            Op::SettleRequest { .. } => Outcome::Nothing,
         }
     }
 
@@ -89,33 +115,28 @@ impl State {
                 return rejected(current);
             }
         }
-        let (record, previous) = self.put(index, put, origin);
+        let (stamps, previous) = self.put(index, put, origin);
         Outcome::Put {
-            revision: index,
-            record,
+            stamps,
             previous: previous.filter(|_| return_previous),
         }
     }
 
-    /// Writes a key; answers the new record and the one before.
-    fn put(
-        &mut self,
-        index: u64,
-        put: &Put,
-        origin: &Arc<str>,
-    ) -> (Arc<Record>, Option<Arc<Record>>) {
+    /// Writes a key; answers the new record's stamps and the record before.
+    fn put(&mut self, index: u64, put: &Put, origin: &Arc<str>) -> (Stamps, Option<Arc<Record>>) {
         self.revision = index;
         // One way down the tree for a key that exists, which is what most writes find.
         let Some(slot) = self.keys.get_mut(&put.key) else {
-            let record = Arc::new(next_record(index, put, None, origin));
-            self.insert(&put.key, record.clone());
-            return (record, None);
+            let record = next_record(index, put, None, origin);
+            let stamps = record.stamps();
+            self.insert(&put.key, Arc::new(record));
+            return (stamps, None);
         };
         let record = Arc::new(next_record(index, put, Some(slot), origin));
         let previous = std::mem::replace(slot, record.clone());
         self.count(&put.key, &record);
         self.forget(&put.key, &previous);
-        (record, Some(previous))
+        (record.stamps(), Some(previous))
     }
 
     fn delete_if(
@@ -307,21 +328,23 @@ fn size(key: &Key, record: &Record) -> u64 {
     (key.len() + record.value.len()) as u64
 }
 
+/// Each part is hashed with the digest of the parts before it as its seed.
 fn hash(key: &Key, record: &Record) -> u64 {
-    let mut hasher = Xxh3Default::new();
-    for part in [
+    let mut stamps = [0; 3 * 8];
+    let numbers = [record.create_revision, record.mod_revision, record.version];
+    for (place, number) in stamps.chunks_exact_mut(8).zip(numbers) {
+        place.copy_from_slice(&number.to_le_bytes());
+    }
+    let parts = [
         key.as_bytes(),
         record.content_type.as_bytes(),
         record.origin.as_bytes(),
-    ] {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    for stamp in [record.create_revision, record.mod_revision, record.version] {
-        hasher.update(&stamp.to_le_bytes());
-    }
-    hasher.update(&record.value);
-    hasher.digest()
+        &stamps,
+        &record.value,
+    ];
+    parts
+        .into_iter()
+        .fold(0, |seed, part| xxh3_64_with_seed(part, seed))
 }
 
 #[cfg(test)]
@@ -338,9 +361,17 @@ mod tests {
             log_time_ms: 5,
             wall_time_ms: 7,
             request_id: RequestId::new("r").unwrap(),
+            taken_at: 0,
             origin: "node0".into(),
             client: None,
             op,
+        }
+    }
+
+    impl State {
+        fn run(&mut self, index: u64, command: &Command) -> Outcome {
+            self.advance(command);
+            self.execute(index, command)
         }
     }
 
@@ -358,7 +389,7 @@ mod tests {
             condition,
             return_previous: true,
         };
-        state.apply(index, &command(op))
+        state.run(index, &command(op))
     }
 
     fn delete(state: &mut State, index: u64, k: &str, condition: Condition) -> Outcome {
@@ -367,26 +398,19 @@ mod tests {
             condition,
             return_previous: true,
         };
-        state.apply(index, &command(op))
+        state.run(index, &command(op))
     }
 
     #[test]
     fn a_put_stamps_create_and_mod_revision_and_version() {
         let mut state = State::default();
         put(&mut state, 3, "a", "1", Condition::default());
-        let Outcome::Put {
-            revision,
-            record,
-            previous,
-        } = put(&mut state, 9, "a", "2", Condition::default())
-        else {
+        let outcome = put(&mut state, 9, "a", "2", Condition::default());
+        let Outcome::Put { stamps, previous } = outcome else {
             panic!("not a put");
         };
-        assert_eq!(
-            (revision, record.create_revision, record.mod_revision),
-            (9, 3, 9)
-        );
-        assert_eq!(record.version, 2);
+        assert_eq!((stamps.create_revision, stamps.mod_revision), (3, 9));
+        assert_eq!(stamps.version, 2);
         assert_eq!(previous.unwrap().value, "1");
         assert_eq!(state.revision(), 9);
     }
@@ -455,7 +479,7 @@ mod tests {
     fn several_puts_share_one_revision_and_the_last_value_wins() {
         let mut state = State::default();
         let puts = vec![item("a", "1"), item("b", "2"), item("a", "3")];
-        let outcome = state.apply(4, &command(Op::PutMany { puts }));
+        let outcome = state.run(4, &command(Op::PutMany { puts }));
         assert_eq!(
             outcome,
             Outcome::PutMany {
@@ -490,7 +514,7 @@ mod tests {
         }
         put(&mut state, 20_000, "few/1", "", Condition::default());
         put(&mut state, 20_001, "fewer", "", Condition::default());
-        let all = state.apply(
+        let all = state.run(
             20_002,
             &command(Op::DeletePrefix {
                 prefix: "many/".into(),
@@ -500,7 +524,7 @@ mod tests {
             all,
             Outcome::Rejected(Rejection::TooManyKeys { keys: 10_001 })
         );
-        let few = state.apply(
+        let few = state.run(
             20_003,
             &command(Op::DeletePrefix {
                 prefix: "few/".into(),
@@ -542,8 +566,8 @@ mod tests {
         let mut state = State::default();
         let mut late = command(Op::AllocateNode { name: "n".into() });
         late.log_time_ms = 100;
-        assert_eq!(state.apply(1, &late), Outcome::NodeAllocated { id: 1 });
-        state.apply(2, &command(Op::AllocateNode { name: "n".into() }));
+        assert_eq!(state.run(1, &late), Outcome::NodeAllocated { id: 1 });
+        state.run(2, &command(Op::AllocateNode { name: "n".into() }));
         assert_eq!(state.log_time_ms(), 100);
     }
 }

@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Record;
+use super::{Record, SettledRequest, Stamps};
 
 /// What a command did. Every replica computes the same one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// The entry carried no command.
     Nothing,
-    /// One key was written; `record` is the new one.
+    /// One key was written; its revision is that of the stamps' last write.
     Put {
-        revision: u64,
-        record: Arc<Record>,
+        stamps: Stamps,
         previous: Option<Arc<Record>>,
     },
     /// Several keys were written at one revision.
@@ -30,6 +29,10 @@ pub enum Outcome {
     NodeAllocated { id: u64 },
     /// Nothing was changed.
     Rejected(Rejection),
+    /// What became of a request id, for good.
+    Settlement(SettledRequest),
+    /// The id was settled before: this is its first outcome again, without records.
+    Replayed(Box<Self>),
 }
 
 /// Why a command changed nothing.
@@ -41,4 +44,11 @@ pub enum Rejection {
     PreconditionFailed { current: Option<Arc<Record>> },
     /// A recursive delete would remove more keys than one command may.
     TooManyKeys { keys: u64 },
+    /// The request id was used for a different request.
+    KeyReused,
+    /// The request id was withdrawn.
+    Withdrawn,
+    /// Its origin took the request before log index `wanted`, up to which outcomes are forgotten:
+    /// nobody can tell whether the same id was settled meanwhile.
+    Forgotten { wanted: u64 },
 }

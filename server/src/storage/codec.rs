@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Format of all records written by this version.
-pub(super) const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 2;
 
 /// Encodes a record.
 ///
@@ -96,6 +96,7 @@ mod tests {
             log_time_ms: 1,
             wall_time_ms: 300,
             request_id: RequestId::new("id").unwrap(),
+            taken_at: 8,
             origin: "n1".into(),
             client: Some("c".into()),
             op,
@@ -128,13 +129,13 @@ mod tests {
                     },
                     return_previous: true,
                 },
-                "010101ac0202696402 6e31010163 00 016b 0176 0174 00 0107 00 01",
+                "020101ac02 02696408 026e31010163 00 016b 0176 0174 00 0107 00 01",
             ),
             (
                 Op::PutMany {
                     puts: vec![put("k")],
                 },
-                "010101ac0202696402 6e31010163 01 01 016b 0176 0174",
+                "020101ac02 02696408 026e31010163 01 01 016b 0176 0174",
             ),
             (
                 Op::Delete {
@@ -142,17 +143,23 @@ mod tests {
                     condition: Condition::default(),
                     return_previous: false,
                 },
-                "010101ac0202696402 6e31010163 02 016b 00 00 00 00",
+                "020101ac02 02696408 026e31010163 02 016b 00 00 00 00",
             ),
             (
                 Op::DeletePrefix {
                     prefix: "p/".to_owned(),
                 },
-                "010101ac0202696402 6e31010163 03 02702f",
+                "020101ac02 02696408 026e31010163 03 02702f",
             ),
             (
                 Op::AllocateNode { name: "n2".into() },
-                "010101ac0202696402 6e31010163 04 026e32",
+                "020101ac02 02696408 026e31010163 04 026e32",
+            ),
+            (
+                Op::SettleRequest {
+                    id: RequestId::new("r").unwrap(),
+                },
+                "020101ac02 02696408 026e31010163 05 0172",
             ),
         ];
         for (op, bytes) in golden {

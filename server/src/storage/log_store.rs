@@ -10,7 +10,6 @@ use openraft::{LogState, OptionalSend, RaftLogReader};
 use super::memory_log::MemoryLog;
 use super::wal::Wal;
 use crate::raft::{Entry, LogId, Payload, TypeConfig, Vote};
-use crate::state::Op;
 
 /// Bounds of one `AppendEntries`.
 const REPLICATE_ENTRIES: u64 = 512;
@@ -40,14 +39,7 @@ pub fn approximate_size(payload: &Payload) -> usize {
     let Payload::Normal(command) = payload else {
         return FIXED;
     };
-    FIXED
-        + match &command.op {
-            Op::Put { put, .. } => put.key.len() + put.value.len(),
-            Op::PutMany { puts } => puts.iter().map(|p| p.key.len() + p.value.len()).sum(),
-            Op::Delete { key, .. } => key.len(),
-            Op::DeletePrefix { prefix } => prefix.len(),
-            Op::AllocateNode { name } => name.len(),
-        }
+    FIXED + command.op.bytes()
 }
 
 /// The log, vote and committed index of one node; clones share it.
@@ -59,24 +51,6 @@ pub enum LogStore {
 }
 
 impl LogStore {
-    /// Returns true when this node has voted before, that is, when it may have granted a lease.
-    #[must_use]
-    pub fn has_vote(&self) -> bool {
-        self.vote().is_some()
-    }
-
-    /// Returns true when an entry above `applied` changes the membership. Blocks on old entries.
-    ///
-    /// # Errors
-    ///
-    /// The disk fails.
-    pub async fn has_membership_above(&self, applied: u64) -> io::Result<bool> {
-        let above = self.read(applied + 1, u64::MAX, usize::MAX).await?;
-        Ok(above
-            .iter()
-            .any(|entry| matches!(entry.payload, Payload::Membership(_))))
-    }
-
     /// Returns true when nothing was ever written: no vote and no entry.
     #[must_use]
     pub fn is_unused(&self) -> bool {

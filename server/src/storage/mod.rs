@@ -22,6 +22,10 @@ mod wal;
 
 use std::io;
 
+use openraft::RaftLogReader;
+
+use crate::raft::{Entry, NodeId, Payload, TypeConfig};
+
 pub use directory::{DataDirectory, DirectoryError, Formation, Identity};
 pub use log_store::{LogStore, approximate_size};
 pub use snapshot_file::SnapshotFile;
@@ -32,10 +36,10 @@ use memory_log::MemoryLog;
 use wal::Wal;
 
 /// openraft's handle over our state machine.
-pub type Raft = openraft::Raft<crate::raft::TypeConfig, StateMachine>;
+pub type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
 /// A complete snapshot with its place in the log.
-pub type Snapshot = openraft::alias::SnapshotOf<crate::raft::TypeConfig, SnapshotFile>;
+pub type Snapshot = openraft::alias::SnapshotOf<TypeConfig, SnapshotFile>;
 
 /// The opened storage of one node.
 #[derive(Debug)]
@@ -65,4 +69,25 @@ impl Storage {
             snapshots: Snapshots::in_memory(),
         }
     }
+}
+
+/// Returns true when this node may have granted a lease before it was restarted, and must stay
+/// silent until that has run out: it neither votes nor campaigns for one lease (invariant 14). The
+/// only voter of a cluster need not wait for itself.
+///
+/// # Errors
+///
+/// The disk fails.
+pub async fn may_be_bound(
+    log: &mut impl RaftLogReader<TypeConfig>,
+    published: &Published,
+    id: NodeId,
+) -> io::Result<bool> {
+    if log.read_vote().await?.is_none() {
+        return Ok(false);
+    }
+    let applied = published.view().applied_index;
+    let above = log.try_get_log_entries(applied + 1..).await?;
+    let changes = |entry: &Entry| matches!(entry.payload, Payload::Membership(_));
+    Ok(**published.voters() != [id] || above.iter().any(changes))
 }

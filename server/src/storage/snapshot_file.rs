@@ -1,7 +1,7 @@
 //! The snapshot format: `[length u32][crc32 u32][record]` repeated, the header first.
 //!
-//! A file counts only when every record's checksum holds, the header's number of keys is there,
-//! nothing follows them, and the rebuilt state has the header's hash. A file that was cut off or
+//! A file counts only when every record's checksum holds, the header's numbers of keys and of
+//! settled requests are there, nothing follows them, and the rebuilt state has the header's hash. A file that was cut off or
 //! damaged is therefore never loaded, wherever the damage is.
 
 use std::fs::File;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec;
 use crate::raft::SnapshotMeta;
-use crate::state::{Key, Record, State};
+use crate::state::{Key, Record, Requests, SettledRequest, State};
 
 /// Longest record; a request is at most 8 MiB. A longer length is damage.
 const RECORD_BYTES: u32 = 16 << 20;
@@ -71,6 +71,11 @@ struct Header {
     log_time_ms: u64,
     wall_time_ms: u64,
     keys: u64,
+    /// Settled requests, which follow the keys, oldest first.
+    requests: u64,
+    /// Log index of the newest settled request that was forgotten.
+    forgotten: u64,
+    /// Digest of keys and requests.
     hash: u64,
 }
 
@@ -110,7 +115,12 @@ fn take_record(input: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<()> {
 }
 
 /// Writes a state with its place in the log, and syncs the file.
-pub(super) fn write(file: &File, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
+pub(super) fn write(
+    file: &File,
+    meta: &SnapshotMeta,
+    state: &State,
+    requests: &Requests,
+) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
     let header = Header {
         meta: meta.clone(),
@@ -118,11 +128,16 @@ pub(super) fn write(file: &File, meta: &SnapshotMeta, state: &State) -> io::Resu
         log_time_ms: state.log_time_ms(),
         wall_time_ms: state.wall_time_ms(),
         keys: state.len() as u64,
-        hash: state.hash(),
+        requests: requests.len() as u64,
+        forgotten: requests.forgotten(),
+        hash: state.hash().wrapping_add(requests.hash()),
     };
     put(&mut out, &header)?;
     for (key, record) in state.from("") {
         put(&mut out, &(key, record))?;
+    }
+    for settled in requests.iter() {
+        put(&mut out, settled)?;
     }
     out.flush()?;
     file.sync_all()
@@ -139,7 +154,7 @@ pub(super) fn verify(file: &File) -> io::Result<SnapshotMeta> {
     let mut input = BufReader::with_capacity(BUFFER_BYTES, FromStart { file, position: 0 });
     let mut buffer = Vec::new();
     let header: Header = take(&mut input, &mut buffer)?;
-    for _ in 0..header.keys {
+    for _ in 0..header.keys.saturating_add(header.requests) {
         take_record(&mut input, &mut buffer)?;
     }
     nothing_follows(&mut input)?;
@@ -149,12 +164,12 @@ pub(super) fn verify(file: &File) -> io::Result<SnapshotMeta> {
 fn nothing_follows(input: &mut impl Read) -> io::Result<()> {
     match input.read(&mut [0])? {
         0 => Ok(()),
-        _ => Err(codec::invalid("bytes follow the last key".to_owned())),
+        _ => Err(codec::invalid("bytes follow the last record".to_owned())),
     }
 }
 
 /// Reads and verifies a whole snapshot.
-pub(super) fn read(file: &File) -> io::Result<(SnapshotMeta, State)> {
+pub(super) fn read(file: &File) -> io::Result<(SnapshotMeta, State, Requests)> {
     let mut input = BufReader::with_capacity(BUFFER_BYTES, FromStart { file, position: 0 });
     let mut buffer = Vec::new();
     let header: Header = take(&mut input, &mut buffer)?;
@@ -163,11 +178,17 @@ pub(super) fn read(file: &File) -> io::Result<(SnapshotMeta, State)> {
         let (key, record): (Key, Record) = take(&mut input, &mut buffer)?;
         state.restore_key(&key, Arc::new(record));
     }
+    let mut requests = Requests::restore(header.forgotten);
+    for _ in 0..header.requests {
+        let settled: SettledRequest = take(&mut input, &mut buffer)?;
+        requests.restore_entry(settled);
+    }
     nothing_follows(&mut input)?;
-    if (state.len() as u64, state.hash()) != (header.keys, header.hash) {
+    let hash = state.hash().wrapping_add(requests.hash());
+    if (state.len() as u64, hash) != (header.keys, header.hash) {
         return Err(codec::invalid(
-            "the keys do not match the header's hash".to_owned(),
+            "the records do not match the header's hash".to_owned(),
         ));
     }
-    Ok((header.meta, state))
+    Ok((header.meta, state, requests))
 }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::snapshot_file::{self, SnapshotFile};
 use crate::raft::SnapshotMeta;
-use crate::state::State;
+use crate::state::{Requests, State};
 
 #[derive(Debug)]
 enum Place {
@@ -132,26 +132,35 @@ impl Snapshots {
     }
 
     /// Writes a state as the current snapshot. Blocks; memory is bounded by one record.
-    pub(super) fn build(&self, meta: &SnapshotMeta, state: &State) -> io::Result<SnapshotFile> {
+    pub(super) fn build(
+        &self,
+        meta: &SnapshotMeta,
+        state: &State,
+        requests: &Requests,
+    ) -> io::Result<SnapshotFile> {
         let mut incoming = self.begin()?;
-        snapshot_file::write(&incoming.file, meta, state)?;
+        snapshot_file::write(&incoming.file, meta, state, requests)?;
         incoming.bytes = incoming.file.metadata()?.len();
         let bytes = incoming.bytes;
         self.publish(meta, incoming.finish(bytes)?)
     }
 
     /// Verifies a snapshot whole and makes it the current one. Blocks.
-    pub(super) fn install(&self, file: SnapshotFile) -> io::Result<(SnapshotMeta, State)> {
+    pub(super) fn install(
+        &self,
+        file: SnapshotFile,
+    ) -> io::Result<(SnapshotMeta, State, Requests)> {
         let name = file.path.clone();
-        let (meta, state) = snapshot_file::read(&file.file).map_err(|error| match name {
-            None => error,
-            Some(path) => io::Error::new(
-                error.kind(),
-                format!("snapshot `{}`: {error}", path.display()),
-            ),
-        })?;
+        let (meta, state, requests) =
+            snapshot_file::read(&file.file).map_err(|error| match name {
+                None => error,
+                Some(path) => io::Error::new(
+                    error.kind(),
+                    format!("snapshot `{}`: {error}", path.display()),
+                ),
+            })?;
         self.publish(&meta, file)?;
-        Ok((meta, state))
+        Ok((meta, state, requests))
     }
 
     /// Returns the current snapshot, unverified but for its header.

@@ -9,14 +9,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
-use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
+use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
-use tokio::sync::watch;
+use parking_lot::RwLock;
+use tokio::sync::Notify;
 
 use super::snapshot_file::SnapshotFile;
 use super::{Snapshot, Snapshots, approximate_size};
 use crate::raft::{Entry, LogId, Membership, NodeId, SnapshotMeta, TypeConfig};
-use crate::state::{Outcome, State, View};
+use crate::runtime;
+use crate::state::{self, Outcome, RequestId, Requests, SettledRequest, State, View};
 
 /// Entries applied before the view is published and their writers are answered.
 const BATCH_ENTRIES: usize = 512;
@@ -25,7 +27,10 @@ const BATCH_ENTRIES: usize = 512;
 #[derive(Debug)]
 pub struct Published {
     view: ArcSwap<View>,
-    applied: watch::Sender<u64>,
+    /// Only the state machine writes it, one batch at a time.
+    requests: RwLock<Requests>,
+    /// Wakes those who wait for an index after each batch.
+    applied: Notify,
     /// Voters of the newest applied membership.
     voters: ArcSwap<Vec<NodeId>>,
     /// Log bytes applied since the last snapshot was built or installed.
@@ -38,7 +43,8 @@ impl Published {
     fn new() -> Self {
         Self {
             view: ArcSwap::default(),
-            applied: watch::Sender::new(0),
+            requests: RwLock::default(),
+            applied: Notify::new(),
             voters: ArcSwap::default(),
             bytes_since_snapshot: AtomicU64::new(0),
             snapshot_bytes: AtomicU64::new(0),
@@ -51,10 +57,21 @@ impl Published {
         self.view.load_full()
     }
 
-    /// Returns a receiver of the applied log index.
+    /// Returns what became of a request; `None` when nothing is known of it, or no longer.
     #[must_use]
-    pub fn applied(&self) -> watch::Receiver<u64> {
-        self.applied.subscribe()
+    pub fn settled(&self, id: &RequestId) -> Option<SettledRequest> {
+        self.requests.read().get(id).cloned()
+    }
+
+    /// Waits until the view has applied a log index. Cancel safe.
+    pub async fn reached(&self, wanted: u64) {
+        loop {
+            let next = self.applied.notified();
+            if self.view.load().applied_index >= wanted {
+                return;
+            }
+            next.await;
+        }
     }
 
     /// Returns log bytes applied since the last snapshot, and that snapshot's size.
@@ -91,6 +108,9 @@ pub struct StateMachine {
     membership: Membership,
     published: Arc<Published>,
     snapshots: Snapshots,
+    /// Wrong on purpose: what the view says to have applied, beyond what it has.
+    #[cfg(feature = "simulation")]
+    ahead: u64,
 }
 
 impl StateMachine {
@@ -103,7 +123,15 @@ impl StateMachine {
             membership: Membership::default(),
             published: Arc::new(Published::new()),
             snapshots,
+            #[cfg(feature = "simulation")]
+            ahead: 0,
         }
+    }
+
+    /// Makes the view claim one entry more than it has, to see that the simulation notices.
+    #[cfg(feature = "simulation")]
+    pub fn run_ahead(&mut self) {
+        self.ahead = 1;
     }
 
     /// Returns what readers see.
@@ -112,14 +140,36 @@ impl StateMachine {
         self.published.clone()
     }
 
-    fn apply_entry(&mut self, entry: Entry) -> Outcome {
-        let index = entry.log_id.index();
+    /// Applies entries in their order, and answers whoever waits for them once readers see it.
+    fn apply_batch(&mut self, batch: &mut Vec<EntryResponder<TypeConfig>>) {
+        let bytes: usize = batch
+            .iter()
+            .map(|(entry, _)| approximate_size(&entry.payload))
+            .sum();
         self.published
             .bytes_since_snapshot
-            .fetch_add(approximate_size(&entry.payload) as u64, Ordering::Relaxed);
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+        let published = self.published.clone();
+        let mut requests = published.requests.write();
+        let mut answers = Vec::with_capacity(batch.len());
+        for (entry, responder) in batch.drain(..) {
+            let outcome = self.apply_entry(entry, &mut requests);
+            answers.extend(responder.map(|responder| (responder, outcome)));
+        }
+        self.publish(&requests);
+        drop(requests);
+        for (responder, outcome) in answers {
+            responder.send(outcome);
+        }
+    }
+
+    fn apply_entry(&mut self, entry: Entry, requests: &mut Requests) -> Outcome {
+        let index = entry.log_id.index();
         let outcome = match entry.payload {
             EntryPayload::Blank => Outcome::Nothing,
-            EntryPayload::Normal(command) => self.state.apply(index, &command),
+            EntryPayload::Normal(command) => {
+                state::apply(&mut self.state, requests, index, &command)
+            }
             EntryPayload::Membership(membership) => {
                 self.state.apply_membership(index);
                 self.membership = Membership::new(Some(entry.log_id), membership);
@@ -131,14 +181,18 @@ impl StateMachine {
         outcome
     }
 
-    fn publish(&self) {
+    fn publish(&self, requests: &Requests) {
         let applied_index = self.applied.map_or(0, |id| id.index());
+        #[cfg(feature = "simulation")]
+        let applied_index = applied_index + self.ahead;
         self.published.view.store(Arc::new(View {
             state: self.state.clone(),
             applied_index,
             applied_term: self.applied.map_or(0, |id| id.leader_id.term),
+            requests_hash: requests.hash(),
+            oldest_outcome: requests.oldest(),
         }));
-        self.published.applied.send_replace(applied_index);
+        self.published.applied.notify_waiters();
     }
 }
 
@@ -154,27 +208,17 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     where
         Strm: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
     {
-        let mut answers: Vec<(ApplyResponder<TypeConfig>, Outcome)> = Vec::new();
-        while let Some(mut item) = entries.try_next().await? {
-            let mut applied = 0;
-            loop {
-                let (entry, responder) = item;
-                let outcome = self.apply_entry(entry);
-                answers.extend(responder.map(|responder| (responder, outcome)));
-                applied += 1;
-                // As many as are there already, without waiting for more.
-                if applied == BATCH_ENTRIES {
-                    break;
-                }
+        let mut batch = Vec::new();
+        while let Some(first) = entries.try_next().await? {
+            batch.push(first);
+            // As many as are there already, without waiting for more.
+            while batch.len() < BATCH_ENTRIES {
                 match entries.next().now_or_never().flatten().transpose()? {
-                    Some(next) => item = next,
+                    Some(next) => batch.push(next),
                     None => break,
                 }
             }
-            self.publish();
-            for (responder, outcome) in answers.drain(..) {
-                responder.send(outcome);
-            }
+            self.apply_batch(&mut batch);
         }
         Ok(())
     }
@@ -190,6 +234,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 last_membership: self.membership.clone(),
             },
             state: self.state.clone(),
+            requests: self.published.requests.read().clone(),
             published: self.published.clone(),
             snapshots: self.snapshots.clone(),
         }
@@ -202,13 +247,15 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     ) -> io::Result<()> {
         let snapshots = self.snapshots.clone();
         let bytes = file.bytes;
-        let (meta, state) = tokio::task::spawn_blocking(move || snapshots.install(file)).await??;
+        let install = move || snapshots.install(file);
+        let (meta, state, requests) = runtime::blocking(install).await??;
         self.state = state;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership;
         self.published.note_membership(&self.membership);
         self.published.note_snapshot(bytes);
-        self.publish();
+        self.publish(&requests);
+        *self.published.requests.write() = requests;
         Ok(())
     }
 
@@ -223,6 +270,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 pub struct SnapshotBuilder {
     meta: SnapshotMeta,
     state: State,
+    requests: Requests,
     published: Arc<Published>,
     snapshots: Snapshots,
 }
@@ -232,12 +280,13 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let (meta, state) = (self.meta.clone(), self.state.clone());
+        let requests = std::mem::take(&mut self.requests);
         let snapshots = self.snapshots.clone();
         let build = move || {
-            let snapshot = snapshots.build(&meta, &state)?;
+            let snapshot = snapshots.build(&meta, &state, &requests)?;
             Ok::<_, io::Error>(Snapshot { meta, snapshot })
         };
-        let snapshot = tokio::task::spawn_blocking(build).await??;
+        let snapshot = runtime::blocking(build).await??;
         self.published.note_snapshot(snapshot.snapshot.bytes);
         Ok(snapshot)
     }

@@ -61,7 +61,8 @@ fn put(index: u64, bytes: usize) -> Payload {
     Payload::Normal(Command {
         log_time_ms: index,
         wall_time_ms: index,
-        request_id: RequestId::new("request").unwrap(),
+        request_id: RequestId::new(&format!("request-{index}")).unwrap(),
+        taken_at: 0,
         origin: "node0".into(),
         client: None,
         op: Op::Put {

@@ -16,7 +16,7 @@ use crate::http::error::Failure;
 use crate::http::extract::{self, WriteFrame};
 use crate::http::params::{Params, decode_path};
 use crate::http::state::Edge;
-use crate::http::{body, form, wire};
+use crate::http::{body, form, headers, wire};
 use crate::state::{Key, Op, Outcome, Put};
 
 /// First segments that are never keys, for all methods.
@@ -100,11 +100,11 @@ async fn write(edge: &Edge, key: Key, request: Request) -> Result<Response, Fail
     let written = async {
         let answer = edge.node_for_write()?.write(request).await?;
         let answer = wire::applied(&key, answer)?;
-        let Outcome::Put { record, .. } = &answer.value else {
+        let Outcome::Put { stamps, .. } = &answer.value else {
             return Err(wire::unexpected(&answer.value));
         };
         let mut response = wire::text(StatusCode::CREATED, "created\n");
-        crate::http::headers::put_with_record(response.headers_mut(), &answer.meta, record);
+        headers::put_with_stamps(response.headers_mut(), &answer.meta, *stamps);
         Ok(response)
     };
     written.await

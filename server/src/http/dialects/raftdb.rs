@@ -114,7 +114,8 @@ async fn read(State(edge): State<Edge>, request: Request) -> Result<Response, Fa
         let detail = format!("the value of `{key}` is not UTF-8; read it below `/api/keys/`");
         return Err(Failure::new(ErrorCode::NotAcceptable, detail).with_meta(answer.meta));
     };
-    wire::json_with_record(StatusCode::OK, &pair(&key, text), &answer.meta, &record)
+    let body = pair(&key, text);
+    wire::json_with_stamps(StatusCode::OK, &body, &answer.meta, record.stamps())
 }
 
 /// `DELETE /key/{k}`: one log entry.

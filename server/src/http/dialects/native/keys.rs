@@ -36,7 +36,7 @@ async fn read_key(edge: &Edge, key: &Key, mut params: Params<'_>) -> Result<Resp
         return Ok(wire::raw_value(&record, &answer.meta));
     }
     let envelope = EnvelopeRef::new(key, &record, Show::Values);
-    wire::json_with_record(StatusCode::OK, &envelope, &answer.meta, &record)
+    wire::json_with_stamps(StatusCode::OK, &envelope, &answer.meta, record.stamps())
 }
 
 /// What a read of one key answers with.

@@ -423,6 +423,7 @@ mod tests {
             state,
             applied_index: 7,
             applied_term: 1,
+            ..View::default()
         })
     }
 

@@ -5,6 +5,7 @@
 mod cluster;
 mod keys;
 mod list;
+mod requests;
 mod write;
 
 use axum::Router;
@@ -35,6 +36,10 @@ pub(crate) fn router() -> Router<Edge> {
         .route("/api/cluster/members", post(cluster::add_member))
         .route("/api/cluster/transfer", post(cluster::transfer))
         .route("/api/cluster/snapshot", post(cluster::snapshot))
+        .route(
+            "/api/requests/{id}",
+            get(requests::look_up).delete(requests::settle),
+        )
         // Known, not built yet.
         .route("/api/cluster/members/{name}", delete(not_built))
         .route("/api/cluster/members/{name}/promote", post(not_built))
@@ -46,7 +51,6 @@ pub(crate) fn router() -> Router<Edge> {
             get(not_built).post(not_built).delete(not_built),
         )
         .route("/api/locks/{name}/renew", post(not_built))
-        .route("/api/requests/{id}", get(not_built).delete(not_built))
         .route("/api/metrics/series", get(not_built))
 }
 

@@ -55,20 +55,15 @@ async fn write_put(
 ) -> Result<Response, Failure> {
     let answer = edge.node_for_write()?.write(frame.request(op)).await?;
     let answer = wire::applied(key, answer)?;
-    let Outcome::Put {
-        revision,
-        record,
-        previous,
-    } = &answer.value
-    else {
+    let Outcome::Put { stamps, previous } = &answer.value else {
         return Err(wire::unexpected(&answer.value));
     };
-    let created = record.version == 1;
+    let created = stamps.version == 1;
     let result = WriteResult {
         key: key.to_string(),
-        revision: *revision,
-        create_revision: record.create_revision,
-        version: record.version,
+        revision: stamps.mod_revision,
+        create_revision: stamps.create_revision,
+        version: stamps.version,
         created,
         previous: previous.as_ref().map(|record| wire::envelope(key, record)),
     };
@@ -77,7 +72,7 @@ async fn write_put(
     } else {
         StatusCode::OK
     };
-    wire::json_with_record(status, &result, &answer.meta, record)
+    wire::json_with_stamps(status, &result, &answer.meta, *stamps)
 }
 
 /// `DELETE /api/keys/{key}`.
