@@ -78,6 +78,18 @@ impl Bench {
         let node = &self.cluster[nodes[self.cuts % nodes.len()]];
         // Only such a read waits for the leader to commit what the logs have kept. It is read from
         // this node, and equal states then speak for the others.
+        wait_for(
+            "a leader that has committed",
+            RECOVERED_WITHIN,
+            async || {
+                let absent = node.try_get("/api/keys/absent?level=consistent").await;
+                match absent {
+                    Ok(answer) if answer.status == 404 => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            },
+        )
+        .await;
         history.assert_kept(node, "consistent").await;
         self.cluster.assert_converged().await;
     }
