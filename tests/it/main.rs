@@ -1,11 +1,14 @@
 //! Integration tests: the real binary in real processes, and the house rules. One binary, one file
 //! per topic. Part of it: `cargo test --test it -- failures::`.
 
+mod clock_jumps;
 mod cluster;
 mod failures;
+mod gaps;
 mod http_input;
 mod isolation;
 mod listing;
+mod power;
 mod random_input;
 mod seeds;
 mod startup;

@@ -40,6 +40,7 @@ pub struct Builder {
     nodes: usize,
     args: Vec<String>,
     share: Share,
+    disk_mib: Option<u64>,
     wiring: Wiring,
 }
 
@@ -73,6 +74,13 @@ impl Builder {
         self
     }
 
+    /// Gives every node a disk of its own of that size; see [`crate::loop_disk::missing`].
+    #[must_use]
+    pub const fn disks(mut self, mib: u64) -> Self {
+        self.disk_mib = Some(mib);
+        self
+    }
+
     /// Puts a proxy in front of each node's peer port; see [`Cluster::links`].
     #[must_use]
     pub const fn links(mut self) -> Self {
@@ -87,14 +95,7 @@ impl Builder {
     /// A node does not start.
     pub async fn start(self) -> Cluster {
         let mut cluster = self.prepare().await;
-        let wanted = cluster.nodes.len();
-        cluster.start_fresh(0).await;
-        let first = cluster.nodes[0].http_address();
-        for index in 1..wanted {
-            cluster.nodes[index].add_args(["-join", &first]);
-            cluster.start_fresh(index).await;
-        }
-        cluster.wait_voters(wanted).await;
+        cluster.form().await;
         cluster
     }
 
@@ -123,7 +124,10 @@ impl Builder {
             _permit: permit,
         };
         for _ in 0..self.nodes {
-            cluster.add_node();
+            let index = cluster.add_node();
+            if let Some(mib) = self.disk_mib {
+                cluster.nodes[index].attach_disk(mib);
+            }
         }
         cluster
     }
@@ -147,6 +151,7 @@ impl Cluster {
             nodes: 3,
             args: Vec::new(),
             share: Share::OwnNodes,
+            disk_mib: None,
             wiring: Wiring::Direct,
         }
     }
@@ -159,6 +164,22 @@ impl Cluster {
     /// Starts one node.
     pub async fn single() -> Self {
         Self::builder().nodes(1).start().await
+    }
+
+    /// Starts the first of the prepared nodes and joins the others to it; returns when all are voters.
+    ///
+    /// # Panics
+    ///
+    /// A node does not start.
+    pub async fn form(&mut self) {
+        let wanted = self.nodes.len();
+        self.start_fresh(0).await;
+        let first = self.nodes[0].http_address();
+        for index in 1..wanted {
+            self.nodes[index].add_args(["-join", &first]);
+            self.start_fresh(index).await;
+        }
+        self.wait_voters(wanted).await;
     }
 
     /// Adds a node with its directory and ports and the cluster's flags, and does not start it.
@@ -198,10 +219,8 @@ impl Cluster {
                 node.name(),
                 node.log_tail()
             );
-            let usual = node.usual_args().len();
-            let more = node.args_after(usual);
             let mut node = self.new_node(index);
-            node.add_args(more);
+            node.take_over(&mut self.nodes[index]);
             self.nodes[index] = node;
         }
         panic!("node{index} found its ports taken {STARTS} times");

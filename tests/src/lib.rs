@@ -12,17 +12,24 @@
 pub mod binary;
 pub mod cluster;
 pub mod counter;
+pub mod effort;
 pub mod faults;
 pub mod http;
+pub mod judged;
 pub mod links;
+pub mod loop_disk;
+pub mod native;
 pub mod node;
 pub mod ports;
+pub mod power;
 pub mod problem;
 pub mod random;
 pub mod run;
+pub mod said;
 pub mod transcript;
 pub mod usage;
 pub mod wait;
+pub mod wall_clock;
 pub mod writers;
 
 pub use cluster::Cluster;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::binary;
 use crate::http::{Client, Failure, Request, Response};
 use crate::links::ProcessId;
+use crate::loop_disk::LoopDisk;
 use crate::ports::Ports;
 use crate::usage;
 use crate::wait::wait_for;
@@ -32,6 +33,8 @@ pub struct Node {
     args: Vec<String>,
     env: Vec<(String, String)>,
     child: Option<Child>,
+    /// Holds `data` instead. Unmounted after the process is killed.
+    disk: Option<LoopDisk>,
     /// What the links know the process by.
     process: ProcessId,
 }
@@ -56,6 +59,7 @@ impl Node {
             args: Vec::new(),
             env: Vec::new(),
             child: None,
+            disk: None,
             process: ProcessId::default(),
         };
         node.args = node.usual_args();
@@ -83,9 +87,27 @@ impl Node {
         args
     }
 
-    /// Returns the flags from the `skip`th argument on.
-    pub(crate) fn args_after(&self, skip: usize) -> Vec<String> {
-        self.args.iter().skip(skip).cloned().collect()
+    /// Takes what a node that could not have its ports was given: flags, variables and disk.
+    pub(crate) fn take_over(&mut self, old: &mut Self) {
+        let usual = old.usual_args().len();
+        self.args.extend(old.args.iter().skip(usual).cloned());
+        self.env.clone_from(&old.env);
+        self.disk = old.disk.take();
+    }
+
+    /// Gives the node a disk of its own, below its folder; its data is there from the next start on.
+    ///
+    /// # Panics
+    ///
+    /// This machine cannot do it; see [`crate::loop_disk::missing`].
+    pub(crate) fn attach_disk(&mut self, mib: u64) {
+        self.disk = Some(LoopDisk::create(&self.root, mib));
+    }
+
+    /// Returns the disk of its own, when it has one.
+    #[must_use]
+    pub const fn disk(&self) -> Option<&LoopDisk> {
+        self.disk.as_ref()
     }
 
     /// Adds flags, here and at every later start.
@@ -133,7 +155,8 @@ impl Node {
     /// Returns the data directory.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
-        self.root.join("data")
+        let disk = self.disk.as_ref().map(LoopDisk::folder);
+        disk.unwrap_or(&self.root).join("data")
     }
 
     /// Returns the folder that the process runs in.
@@ -406,6 +429,23 @@ impl Node {
     #[must_use]
     pub fn process_id(&self) -> u32 {
         self.pid().as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Returns the scheduler's letter for the state of each thread.
+    ///
+    /// # Panics
+    ///
+    /// The process is down.
+    pub(crate) fn thread_states(&self) -> Vec<char> {
+        let folder = format!("/proc/{}/task", self.pid().as_raw_nonzero());
+        let tasks = fs::read_dir(&folder).expect("the threads of a process");
+        // A thread that has ended meanwhile has no state.
+        let states = tasks.flatten().filter_map(|task| {
+            let text = fs::read_to_string(task.path().join("stat")).ok()?;
+            // The name before it may hold anything.
+            text.rsplit_once(") ")?.1.chars().next()
+        });
+        states.collect()
     }
 
     /// Returns what the process wrote to stderr, all starts together.

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::http::{Client, Failure, Request, Response};
 use crate::node::Node;
-use crate::random::fresh_seed;
+use crate::random::{Random, fresh_seed};
 use crate::wait::{before_retry, wait_for};
 
 /// Longest wait of a writer for one answer.
@@ -49,6 +49,12 @@ impl Writers {
     /// the next address.
     #[must_use]
     pub fn start(addresses: &[String], clients: usize) -> Self {
+        Self::start_with_values(addresses, clients, 0)
+    }
+
+    /// Like [`Self::start`], with values of all lengths up to about `most` bytes.
+    #[must_use]
+    pub fn start_with_values(addresses: &[String], clients: usize, most: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicU64::new(0));
         let run = fresh_seed();
@@ -59,6 +65,7 @@ impl Writers {
             let writer = Writer {
                 prefix: format!("w/{run:x}/{number}"),
                 addresses,
+                padding: (Random::new(run), most),
                 stop: Arc::clone(&stop),
                 acknowledged: Arc::clone(&acknowledged),
             };
@@ -128,6 +135,8 @@ impl Drop for Writers {
 struct Writer {
     prefix: String,
     addresses: Vec<String>,
+    /// Chooses how much is appended to a value, and the most of it.
+    padding: (Random, usize),
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
 }
@@ -138,7 +147,9 @@ impl Writer {
         let mut client = self.connect();
         while !self.stop.load(Ordering::Relaxed) {
             let key = format!("{}/{}", self.prefix, attempts.len());
-            let value = format!("value of {key}");
+            let (random, most) = &mut self.padding;
+            let padding = "+".repeat(random.below(*most + 1));
+            let value = format!("value of {key}{padding}");
             let request = Request::put(&format!("/api/keys/{key}"), value.as_bytes());
             let outcome = classify(&client.send(&request).await);
             attempts.push(Attempt {
@@ -205,6 +216,16 @@ impl History {
         self.attempts.iter().filter(acknowledged).count()
     }
 
+    /// Returns the number of writes that were acknowledged in the `last` time before a moment.
+    #[must_use]
+    pub fn acknowledged_before(&self, moment: Instant, last: Duration) -> usize {
+        let counts = |a: &&Attempt| {
+            let in_time = a.ended <= moment && a.ended + last > moment;
+            in_time && matches!(a.outcome, Outcome::Acknowledged { .. })
+        };
+        self.attempts.iter().filter(counts).count()
+    }
+
     /// Returns the longest time in which no write was acknowledged, all clients together.
     #[must_use]
     pub fn longest_pause(&self) -> Duration {
@@ -227,6 +248,19 @@ impl History {
     ///
     /// Something is lost, or there that should not be; all such keys are listed.
     pub async fn assert_kept(&self, node: &Node, level: &str) {
+        let wrong = self.wrong_at(node, level).await;
+        assert!(
+            wrong.is_empty(),
+            "{} of {} writes are wrong on {}:\n{}",
+            wrong.len(),
+            self.attempts.len(),
+            node.name(),
+            wrong.join("\n")
+        );
+    }
+
+    /// Returns what [`Self::assert_kept`] would complain of, a line for each key.
+    pub async fn wrong_at(&self, node: &Node, level: &str) -> Vec<String> {
         let mut client = node.client();
         let mut wrong = Vec::new();
         for attempt in &self.attempts {
@@ -236,14 +270,7 @@ impl History {
                 Err(failure) => wrong.push(format!("{}: {failure}", attempt.key)),
             }
         }
-        assert!(
-            wrong.is_empty(),
-            "{} of {} writes are wrong on {}:\n{}",
-            wrong.len(),
-            self.attempts.len(),
-            node.name(),
-            wrong.join("\n")
-        );
+        wrong
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::{env, fs, path::Path, path::PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::{
-    process::{output_of, run, run_reading, which},
+    debian,
+    process::{run, run_reading, which},
     report::Tally,
     workspace::Workspace,
 };
@@ -47,26 +48,8 @@ fn chromium(workspace: &Workspace) -> Result<PathBuf> {
     if let Some(path) = find() {
         return Ok(path);
     }
-    let mut id = workspace.command("id");
-    id.arg("-u");
-    if output_of(id).as_deref() != Some("0") || which("apt-get").is_none() {
-        bail!("no chromium on PATH: install one, or name it in CONCLAVE_CHROMIUM");
-    }
-    println!("==> installing Debian's chromium (once)");
-    for arguments in [
-        &["update", "-qq"][..],
-        &[
-            "install",
-            "-y",
-            "-qq",
-            "--no-install-recommends",
-            "chromium",
-        ],
-    ] {
-        let mut apt = workspace.command("apt-get");
-        apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        run(apt)?;
-    }
+    debian::install(workspace, "chromium")
+        .context("no chromium on PATH: install one, or name it in CONCLAVE_CHROMIUM")?;
     find().context("Debian's chromium is installed but not on PATH")
 }
 

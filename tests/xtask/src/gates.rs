@@ -7,7 +7,7 @@ use std::{fs, process::Command, time::Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    browser, dashboard,
+    browser, dashboard, debian,
     process::{run as run_it, run_reading},
     report::{Report, Tally},
     tools::WASM,
@@ -154,8 +154,14 @@ fn build(workspace: &Workspace) -> Result<Tally> {
 fn test(workspace: &Workspace) -> Result<Tally> {
     let mut cargo = workspace.cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
     cargo.env("CONCLAVE_BIN", workspace.dev_server());
+    debian::try_libfaketime(workspace);
     let mut tally = Tally::default();
-    let ended = run_reading(cargo, |line| tally.read_cargo(line));
+    let mut skipped = Tally::default();
+    let ended = run_reading(cargo, |line| {
+        tally.read_cargo(line);
+        skipped.read_skipped(line);
+    });
+    let mut tally = tally.without_skipped(skipped);
     // A crate that does not compile has no failed test, and no test at all is no success either.
     if tally.failed == 0 && (ended.is_err() || tally.passed == 0) {
         tally.failed = 1;

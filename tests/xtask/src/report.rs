@@ -47,6 +47,21 @@ impl Tally {
         }
     }
 
+    /// Notes a test that says that it could check nothing: a line of `cargo test` that begins with
+    /// `skipped: `. The runner takes it for one that passed; see [`Self::without_skipped`].
+    pub(crate) fn read_skipped(&mut self, line: &str) {
+        if line.starts_with("skipped: ") {
+            self.skipped += 1;
+        }
+    }
+
+    /// Takes the tests that `skipped` counts from those that passed, and counts them as skipped.
+    pub(crate) fn without_skipped(mut self, skipped: Self) -> Self {
+        self.passed = self.passed.saturating_sub(skipped.skipped);
+        self.skipped += skipped.skipped;
+        self
+    }
+
     /// Adds what a line of `node --test` in its `spec` form says, when it is a summary.
     pub(crate) fn read_node(&mut self, line: &str) {
         let Some(summary) = line.strip_prefix("ℹ ") else {
@@ -105,7 +120,11 @@ impl fmt::Display for Report {
             )?;
         }
         let total = self.total();
-        write!(f, "\n{} passed, {} failed", total.passed, total.failed)
+        write!(
+            f,
+            "\n{} passed, {} failed, {} skipped",
+            total.passed, total.failed, total.skipped
+        )
     }
 }
 
@@ -129,6 +148,23 @@ mod tests {
                 skipped: 1
             }
         );
+    }
+
+    #[test]
+    fn a_test_that_says_it_is_skipped_has_not_passed() {
+        let mut skipped = Tally::default();
+        let mut tally = Tally::default();
+        for line in [
+            "skipped: power cuts need root",
+            "test power::cut ... ok",
+            "test cluster::skipped: is no such line ... ok",
+            "test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out",
+        ] {
+            skipped.read_skipped(line);
+            tally.read_cargo(line);
+        }
+        let tally = tally.without_skipped(skipped);
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (1, 0, 1));
     }
 
     #[test]
@@ -168,7 +204,7 @@ mod tests {
         );
         assert_eq!(
             report.to_string().lines().last(),
-            Some("8 passed, 2 failed")
+            Some("8 passed, 2 failed, 1 skipped")
         );
         assert!(!report.is_green());
     }
