@@ -18,6 +18,7 @@ mod snapshots;
 mod state_machine;
 #[cfg(test)]
 mod tests;
+mod torn_tail;
 mod wal;
 
 use std::io;

@@ -212,6 +212,72 @@ async fn an_unfinished_last_record_is_cut_off() {
     );
 }
 
+/// Blocks of the last log file that a power cut left unwritten, wherever they are.
+#[tokio::test]
+async fn a_log_with_a_hole_opens_up_to_it() {
+    const BLOCK: u64 = 4_096;
+    for (from, to) in [(2, 3), (2, 5), (5, 9), (3, u64::MAX)] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("raft");
+        let mut log = LogStore::Durable(Wal::open(&path).unwrap());
+        append(&mut log, entries(1, 0..60, 700)).await.unwrap();
+        drop(log);
+        drop(reopen(&path).unwrap());
+        let file = OpenOptions::new()
+            .write(true)
+            .open(files(&path, "wal").pop().unwrap())
+            .unwrap();
+        file.sync_all().unwrap();
+        let length = file.metadata().unwrap().len();
+        let (start, end) = (from * BLOCK, to.saturating_mul(BLOCK).min(length));
+        rustix::fs::fallocate(
+            &file,
+            rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE,
+            start,
+            end - start,
+        )
+        .unwrap();
+        let mut log = reopen(&path).unwrap();
+        let last = log.get_log_state().await.unwrap().last_log_id.unwrap();
+        let kept = last.index() + 1;
+        assert!(
+            kept * 700 < start && (kept + 2) * 850 > start,
+            "{kept} entries before the hole at {start}"
+        );
+        append(&mut log, entries(2, kept..kept + 5, 10))
+            .await
+            .unwrap();
+        drop(log);
+        let log = reopen(&path).unwrap();
+        assert_eq!(
+            log.clone()
+                .get_log_state()
+                .await
+                .unwrap()
+                .last_log_id
+                .unwrap(),
+            id(2, kept + 4)
+        );
+    }
+}
+
+/// Zeros that were written are damage like any other.
+#[tokio::test]
+async fn a_damaged_log_without_a_hole_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("raft");
+    let mut log = LogStore::Durable(Wal::open(&path).unwrap());
+    append(&mut log, entries(1, 0..60, 700)).await.unwrap();
+    drop(log);
+    drop(reopen(&path).unwrap());
+    let file = files(&path, "wal").pop().unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[8_192..12_288].fill(0);
+    fs::write(&file, &bytes).unwrap();
+    assert!(reopen(&path).is_err());
+    assert_eq!(fs::read(&file).unwrap(), bytes, "and it is left as it is");
+}
+
 async fn filled(snapshots: Snapshots, keys: u64) -> StateMachine {
     let mut machine = StateMachine::new(snapshots);
     let applied = entries(1, 1..keys + 1, 100)

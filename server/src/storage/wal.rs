@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::codec::Field;
 use super::log_store::{LogBounds, approximate_size};
+use super::torn_tail;
 use crate::raft::{Entry, LogId, Payload, TypeConfig, Vote};
 
 /// Size of a log file. Filling one costs a file creation and a directory sync on the appending
@@ -206,8 +207,17 @@ impl Wal {
         config.log_cache_max_items = Some(CACHE_ITEMS);
         config.log_cache_capacity = Some(CACHE_BYTES);
 
-        let log = RaftLog::<WalTypes>::open(Arc::new(config))
-            .map_err(|error| name_file(directory, &error))?;
+        let config = Arc::new(config);
+        let open = || RaftLog::<WalTypes>::open(config.clone());
+        let opened = match open() {
+            Err(error)
+                if error.kind() == io::ErrorKind::InvalidData && torn_tail::cut_off(directory)? =>
+            {
+                open()
+            }
+            opened => opened,
+        };
+        let log = opened.map_err(|error| name_file(directory, &error))?;
         let log = Arc::new(RwLock::new(log));
         let (sender, queue) = mpsc::channel();
         // A killed process leaves records in the page cache that were never synced. The replay

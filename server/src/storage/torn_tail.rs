@@ -1,0 +1,62 @@
+//! What a power cut may leave of the last log file: blocks that were added and never written.
+//!
+//! A file system can make the new length of a file durable before the blocks behind it, in any
+//! order. They are holes then, or extents marked as unwritten, which `SEEK_HOLE` (lseek(2)) shows
+//! alike. A completed sync leaves none, so whatever begins in a hole was never acknowledged, and
+//! neither was what follows it: syncs are one after the other. Only the last file can have one,
+//! because a file is synced before the first record of the next is written.
+//!
+//! Zeros that were really written are no hole, and a damaged record without one stays an error.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
+/// Cuts the last log file off at its first hole. Returns false when there is none.
+///
+/// # Errors
+///
+/// The disk fails.
+pub(super) fn cut_off(directory: &Path) -> io::Result<bool> {
+    let Some(path) = last_file(directory)? else {
+        return Ok(false);
+    };
+    let file = File::options().read(true).write(true).open(&path)?;
+    let length = file.metadata()?.len();
+    let Some(hole) = first_hole(&file)?.filter(|hole| *hole < length) else {
+        return Ok(false);
+    };
+    tracing::warn!(
+        "`{}` has {length} bytes and a hole at {hole}, as a power cut leaves it: what follows was \
+         never acknowledged and is cut off",
+        path.display()
+    );
+    file.set_len(hole)?;
+    file.sync_all()?;
+    Ok(true)
+}
+
+/// The names hold zero-padded offsets, so that their order is the log's.
+fn last_file(directory: &Path) -> io::Result<Option<PathBuf>> {
+    let mut last = None;
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "wal") {
+            last = last.max(Some(path));
+        }
+    }
+    Ok(last)
+}
+
+/// Returns where the first hole begins, the end of the file included.
+fn first_hole(file: &File) -> io::Result<Option<u64>> {
+    match rustix::fs::seek(file, SeekFrom::Hole(0)) {
+        Ok(hole) => Ok(Some(hole)),
+        // An empty file, or a file system that knows no holes.
+        Err(Errno::NXIO | Errno::INVAL) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
