@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use conclave_tests::effort::rounds;
 use conclave_tests::loop_disk;
 use conclave_tests::native::{LATE_SYNC, NO_SYNC, Native};
-use conclave_tests::power::{Cut, PowerSwitch};
+use conclave_tests::power::{Cut, Neighbour, PowerSwitch};
 use conclave_tests::said::{measured, skipped};
 use conclave_tests::writers::{History, Writers};
 use conclave_tests::{Cluster, Random, wait_for};
@@ -59,10 +59,13 @@ impl Bench {
     async fn round(&mut self, nodes: &[usize]) {
         let writers =
             Writers::start_with_values(&self.cluster.addresses(), CLIENTS, MOST_VALUE_BYTES);
+        // Started before the load, and ended by the cut of their disks.
+        let others = nodes.iter().map(|&node| Neighbour::of(&self.cluster[node]));
+        let others: Vec<_> = others.collect();
         let distance = 30 + self.random.below(90);
         let distance = u64::try_from(distance).expect("a small number");
         writers.wait_acknowledged(distance, RECOVERED_WITHIN).await;
-        let cut = self.switch.cut(&mut self.cluster, nodes).await;
+        let cut = self.switch.cut(&mut self.cluster, nodes, others).await;
         if nodes.len() == 1 {
             // The others go on.
             writers.wait_acknowledged(30, RECOVERED_WITHIN).await;
@@ -198,7 +201,7 @@ async fn found_by_cuts(library: &Native, most: usize) -> String {
         }
         let writers = Writers::start_with_values(&cluster.addresses(), CLIENTS, MOST_VALUE_BYTES);
         writers.wait_acknowledged(100, RECOVERED_WITHIN).await;
-        switch.cut(&mut cluster, &[0, 1, 2]).await;
+        switch.cut(&mut cluster, &[0, 1, 2], Vec::new()).await;
         let history = writers.stop().await;
         for node in cluster.nodes_mut() {
             node.spawn();
@@ -237,4 +240,50 @@ async fn verdict(cluster: &mut Cluster, history: &History) -> Result<Option<Stri
         }
     }
     Err("no node has ended and none answers".to_owned())
+}
+
+/// What a power cut leaves when the journal was committed between the growth of the file and the end of
+/// the write: the blocks that were added read as zeros. Nothing in them was ever acknowledged.
+#[tokio::test]
+async fn a_log_whose_last_write_reached_the_disk_in_part_opens() {
+    const BLOCK: usize = 4_096;
+    let mut cluster = Cluster::single().await;
+    cluster[0]
+        .put("/api/keys/kept", "1")
+        .await
+        .expect_status(201);
+    let value = "x".repeat(5 * BLOCK);
+    cluster[0]
+        .put("/api/keys/torn", &value)
+        .await
+        .expect_status(201);
+    cluster[0].kill();
+
+    let folder = cluster[0].data_dir().join("raft");
+    let files = std::fs::read_dir(&folder).expect("the log").flatten();
+    let logs = files.map(|file| file.path());
+    let log = logs
+        .filter(|path| path.extension().is_some_and(|end| end == "wal"))
+        .max();
+    let log = log.expect("a file of the log");
+    let bytes = std::fs::read(&log).expect("readable");
+    let torn = bytes
+        .windows(BLOCK)
+        .position(|part| part.iter().all(|byte| *byte == b'x'));
+    let start = torn
+        .expect("the value is in the log")
+        .next_multiple_of(BLOCK);
+    // A hole, not zeros that were written.
+    let file = std::fs::File::options().write(true).open(&log);
+    let file = file.expect("writable");
+    file.set_len(start as u64).expect("a shorter file");
+    file.set_len(bytes.len() as u64).expect("a longer file");
+    drop(file);
+
+    cluster[0].start().await;
+    let kept = cluster[0].get("/api/keys/kept?level=consistent").await;
+    assert_eq!(kept.expect_status(200).text(), "1");
+    let torn = cluster[0].get("/api/keys/torn?level=consistent").await;
+    assert!(torn.status == 404 || torn.text() == value, "{torn:?}");
+    cluster.assert_converged().await;
 }

@@ -6,13 +6,18 @@
 //! the kernel, are cut there, and never come back to say that it is done. Every acknowledgement that
 //! a client has got therefore counts, and all nodes are cut at one moment of their common history.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::cluster::Cluster;
 use crate::native::CUT_POWER;
+use crate::node::Node;
 
 /// Longest time until all threads of a process stand still; a thread that syncs counts as such.
 const FROZEN_WITHIN: Duration = Duration::from_secs(10);
@@ -45,13 +50,13 @@ impl PowerSwitch {
         }
     }
 
-    /// Cuts the power of some nodes at one moment and mounts their disks again. The nodes are down
-    /// then.
+    /// Cuts the power of some nodes, and of `others` on their disks, at one moment and mounts their
+    /// disks again. The nodes are down then.
     ///
     /// # Panics
     ///
     /// One of them is down already or has no disk of its own, or the kernel refuses.
-    pub async fn cut(&self, cluster: &mut Cluster, nodes: &[usize]) -> Cut {
+    pub async fn cut(&self, cluster: &mut Cluster, nodes: &[usize], others: Vec<Neighbour>) -> Cut {
         let mut trigger = Trigger::prepare(&self.tool, cluster, nodes);
         for &node in nodes {
             cluster[node].pause();
@@ -62,11 +67,53 @@ impl PowerSwitch {
         for &node in nodes {
             cluster[node].kill();
         }
+        // They hold the disks too.
+        drop(others);
         for &node in nodes {
             let disk = cluster[node].disk().expect("a disk of its own");
             disk.remount().await;
         }
         Cut { at, in_disk }
+    }
+}
+
+/// Another program on the disk of a node: it syncs a file of its own all the time, so that the journal
+/// is committed at any moment of what the node does. It ends with the disk.
+#[derive(Debug)]
+pub struct Neighbour(Option<JoinHandle<()>>, Arc<AtomicBool>);
+
+impl Neighbour {
+    /// Starts it.
+    ///
+    /// # Panics
+    ///
+    /// The node has no disk of its own.
+    #[must_use]
+    pub fn of(node: &Node) -> Self {
+        let disk = node.disk().expect("a disk of its own");
+        let path = disk.folder().join("neighbour");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let run = move || {
+            let sync = || {
+                let mut file = File::create(&path)?;
+                file.write_all(b"hello")?;
+                file.sync_all()
+            };
+            while !stopped.load(Ordering::Relaxed) && sync().is_ok() {
+                std::thread::yield_now();
+            }
+        };
+        Self(Some(std::thread::spawn(run)), stop)
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        self.1.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.0.take() {
+            drop(thread.join());
+        }
     }
 }
 
