@@ -10,6 +10,7 @@
 //! executable, which is built when that is needed.
 
 pub mod binary;
+pub mod campaign;
 pub mod cluster;
 pub mod history;
 pub mod http;
