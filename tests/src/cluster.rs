@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::links::{Links, ProcessId};
 use crate::node::{Node, READY_WITHIN};
 use crate::ports::Ports;
 use crate::wait::wait_for;
@@ -39,6 +40,15 @@ pub struct Builder {
     nodes: usize,
     args: Vec<String>,
     share: Share,
+    wiring: Wiring,
+}
+
+/// How the nodes reach each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wiring {
+    Direct,
+    /// Through proxies that a test can cut.
+    Links,
 }
 
 impl Builder {
@@ -60,6 +70,13 @@ impl Builder {
     #[must_use]
     pub const fn alone(mut self) -> Self {
         self.share = Share::Whole;
+        self
+    }
+
+    /// Puts a proxy in front of each node's peer port; see [`Cluster::links`].
+    #[must_use]
+    pub const fn links(mut self) -> Self {
+        self.wiring = Wiring::Links;
         self
     }
 
@@ -101,6 +118,7 @@ impl Builder {
         let mut cluster = Cluster {
             nodes: Vec::new(),
             args: self.args,
+            links: (self.wiring == Wiring::Links).then(Links::start),
             root,
             _permit: permit,
         };
@@ -116,6 +134,7 @@ impl Builder {
 pub struct Cluster {
     nodes: Vec<Node>,
     args: Vec<String>,
+    links: Option<Links>,
     root: TempDir,
     _permit: SemaphorePermit<'static>,
 }
@@ -128,6 +147,7 @@ impl Cluster {
             nodes: 3,
             args: Vec::new(),
             share: Share::OwnNodes,
+            wiring: Wiring::Direct,
         }
     }
 
@@ -144,10 +164,23 @@ impl Cluster {
     /// Adds a node with its directory and ports and the cluster's flags, and does not start it.
     pub fn add_node(&mut self) -> usize {
         let index = self.nodes.len();
-        let mut node = Node::new(&format!("node{index}"), self.root.path(), Ports::reserve());
+        let mut node = self.new_node(index);
         node.add_args(self.args.iter().cloned());
         self.nodes.push(node);
         index
+    }
+
+    /// Makes a node with ports of its own, behind a proxy when there are links.
+    fn new_node(&self, index: usize) -> Node {
+        let name = format!("node{index}");
+        match &self.links {
+            Some(links) => {
+                let process = ProcessId::default();
+                let ports = links.add(index, &process);
+                Node::new(&name, self.root.path(), ports).behind_links(process)
+            }
+            None => Node::new(&name, self.root.path(), Ports::reserve()),
+        }
     }
 
     /// Starts a node with an empty directory, on other ports when its own were taken meanwhile.
@@ -167,12 +200,21 @@ impl Cluster {
             );
             let usual = node.usual_args().len();
             let more = node.args_after(usual);
-            let name = format!("node{index}");
-            let mut node = Node::new(&name, self.root.path(), Ports::reserve());
+            let mut node = self.new_node(index);
             node.add_args(more);
             self.nodes[index] = node;
         }
         panic!("node{index} found its ports taken {STARTS} times");
+    }
+
+    /// Returns the links between the nodes.
+    ///
+    /// # Panics
+    ///
+    /// The cluster was not built with [`Builder::links`].
+    #[must_use]
+    pub fn links(&self) -> Links {
+        self.links.clone().expect("a cluster with links")
     }
 
     /// Returns the nodes, running or not.

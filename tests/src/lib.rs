@@ -14,6 +14,7 @@ pub mod campaign;
 pub mod cluster;
 pub mod history;
 pub mod http;
+pub mod links;
 pub mod node;
 pub mod ports;
 pub mod problem;
@@ -25,6 +26,7 @@ pub mod writers;
 
 pub use cluster::Cluster;
 pub use http::{Client, Request, Response};
+pub use links::Links;
 pub use node::Node;
 pub use random::Random;
 pub use run::run_node;

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::binary;
 use crate::http::{Client, Failure, Request, Response};
+use crate::links::ProcessId;
 use crate::ports::Ports;
 use crate::wait::wait_for;
 
@@ -30,6 +31,8 @@ pub struct Node {
     args: Vec<String>,
     env: Vec<(String, String)>,
     child: Option<Child>,
+    /// What the links know the process by.
+    process: ProcessId,
 }
 
 impl Node {
@@ -52,19 +55,31 @@ impl Node {
             args: Vec::new(),
             env: Vec::new(),
             child: None,
+            process: ProcessId::default(),
         };
         node.args = node.usual_args();
         node
     }
 
-    /// Returns `-id … -haddr … -raddr …`.
+    /// Puts the node behind its cluster's links: they know its process by `process`.
+    pub(crate) fn behind_links(mut self, process: ProcessId) -> Self {
+        self.process = process;
+        self
+    }
+
+    /// Returns `-id … -haddr … -raddr …`, and `-rlisten …` behind a proxy.
     #[must_use]
     pub fn usual_args(&self) -> Vec<String> {
         let addresses = [self.http_address(), self.raft_address()];
         let [http, raft] = addresses;
-        ["-id", &self.name, "-haddr", &http, "-raddr", &raft]
+        let mut args: Vec<_> = ["-id", &self.name, "-haddr", &http, "-raddr", &raft]
             .map(str::to_owned)
-            .into()
+            .into();
+        if self.ports.listen != self.ports.raft {
+            args.push("-rlisten".to_owned());
+            args.push(format!("localhost:{}", self.ports.listen));
+        }
+        args
     }
 
     /// Returns the flags from the `skip`th argument on.
@@ -96,7 +111,7 @@ impl Node {
         &self.name
     }
 
-    /// Returns the two ports.
+    /// Returns the ports.
     #[must_use]
     pub const fn ports(&self) -> Ports {
         self.ports
@@ -142,7 +157,10 @@ impl Node {
             .stdout(self.output("stdout"))
             .stderr(self.output("stderr"));
         match command.spawn() {
-            Ok(child) => self.child = Some(child),
+            Ok(child) => {
+                self.process.set(child.id());
+                self.child = Some(child);
+            }
             Err(error) => panic!("start {}: {error}", self.name),
         }
     }
@@ -200,6 +218,7 @@ impl Node {
     pub fn exited(&mut self) -> Option<ExitStatus> {
         let status = self.child.as_mut()?.try_wait().ok().flatten()?;
         self.child = None;
+        self.process.set(0);
         Some(status)
     }
 
@@ -223,6 +242,7 @@ impl Node {
     /// The kernel refuses.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
+            self.process.set(0);
             let killed = child.kill().and_then(|()| child.wait());
             assert!(killed.is_ok(), "kill {}: {killed:?}", self.name);
         }

@@ -48,6 +48,12 @@ impl Random {
         self.below(n) == 0
     }
 
+    /// Returns true with that probability.
+    pub fn chance(&mut self, probability: f64) -> bool {
+        let thirty_two_bits = u32::try_from(self.number() >> 32).unwrap_or(0);
+        f64::from(thirty_two_bits) < probability * f64::from(u32::MAX)
+    }
+
     /// Returns one of the choices.
     ///
     /// # Panics

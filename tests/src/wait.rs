@@ -2,7 +2,7 @@
 //!
 //! Level-triggered: the condition is asked again and again, so that a state which came and stayed
 //! is always seen. A wait that ends without success says what it last saw. This is the only file
-//! of the tests that sleeps.
+//! of the tests that sleeps, but for the delays that `links` makes.
 
 use std::time::Duration;
 
