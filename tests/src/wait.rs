@@ -46,11 +46,6 @@ pub(crate) async fn before_retry() {
     sleep(POLL).await;
 }
 
-/// Waits for a moment of a schedule.
-pub(crate) async fn until(moment: std::time::Instant) {
-    tokio::time::sleep_until(moment.into()).await;
-}
-
 /// Lets something go on for a while.
 pub(crate) async fn during(time: Duration) {
     sleep(time).await;

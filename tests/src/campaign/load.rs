@@ -1,6 +1,6 @@
 //! The clients of a campaign.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(super) struct Load {
     stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
     setting: Setting,
     tasks: Vec<JoinHandle<History>>,
 }
@@ -45,6 +46,7 @@ impl Load {
             clock: Stopwatch::start(),
         };
         let stop = Arc::new(AtomicBool::new(false));
+        let answered = Arc::new(AtomicUsize::new(0));
         let keys = Arc::new(Mutex::new(Keys::new(format!("c/{seed:x}"))));
         let tasks = (0..setting.clients).map(|number| {
             let client = Client {
@@ -52,6 +54,7 @@ impl Load {
                 random: setting.random(number),
                 level,
                 stop: Arc::clone(&stop),
+                answered: Arc::clone(&answered),
                 keys: Arc::clone(&keys),
             };
             tokio::spawn(client.run())
@@ -59,9 +62,15 @@ impl Load {
         let tasks = tasks.collect();
         Self {
             stop,
+            answered,
             setting,
             tasks,
         }
+    }
+
+    /// Returns the number of operations that got an answer so far.
+    pub(super) fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// Lets every client end its operation and returns what they saw.
@@ -81,7 +90,8 @@ impl Drop for Load {
     }
 }
 
-async fn joined(tasks: impl Iterator<Item = JoinHandle<History>>) -> History {
+/// Waits for the clients and puts what they saw together.
+pub(super) async fn joined(tasks: impl IntoIterator<Item = JoinHandle<History>>) -> History {
     let mut history = History::default();
     for task in tasks {
         history.extend(task.await.expect("a client gets answers of the contract"));
@@ -107,6 +117,7 @@ struct Client {
     random: Random,
     level: &'static str,
     stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
     keys: Arc<Mutex<Keys>>,
 }
 
@@ -120,7 +131,10 @@ impl Client {
             if !matches!(end, End::Answered { .. }) {
                 self.worker.turn_to(self.worker.node() + 1);
                 before_retry().await;
-            } else if self.random.one_in(STAY) {
+                continue;
+            }
+            self.answered.fetch_add(1, Ordering::Relaxed);
+            if self.random.one_in(STAY) {
                 self.worker.turn_to(self.random.below(usize::MAX));
             }
         }
@@ -174,7 +188,7 @@ impl Ran {
         });
         // All are started before the first is awaited.
         let tasks: Vec<_> = tasks.collect();
-        let mut history = joined(tasks.into_iter()).await;
+        let mut history = joined(tasks).await;
         history.extend(self.history);
         history
     }

@@ -7,6 +7,7 @@
 mod keys;
 mod load;
 mod nemesis;
+mod paused;
 mod worker;
 
 use std::fmt;
@@ -14,11 +15,14 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::Cluster;
 use crate::history::{Counts, History};
-use crate::wait;
 use load::Load;
 pub use nemesis::{Done, Kind};
-use nemesis::{Nemesis, schedule};
+use nemesis::{Nemesis, Schedule};
+pub use paused::{Paused, pause_leaders};
 pub use worker::{Worker, classify};
+
+/// A campaign on a busy machine goes on for this many times its length to get its answers.
+const LONGER: u32 = 3;
 
 /// A campaign to be run.
 #[derive(Debug, Clone)]
@@ -26,19 +30,21 @@ pub struct Campaign {
     seed: u64,
     level: &'static str,
     length: Duration,
+    answers: usize,
     clients: usize,
     kinds: Vec<Kind>,
 }
 
 impl Campaign {
-    /// Makes a campaign of one minute with 15 clients that read at `consistent`, and with faults of
-    /// all kinds.
+    /// Makes a campaign of one minute and 50,000 answers, with 15 clients that read at `consistent`
+    /// and with faults of all kinds.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
             level: "consistent",
             length: Duration::from_secs(60),
+            answers: 50_000,
             clients: 15,
             kinds: Kind::ALL.into(),
         }
@@ -51,10 +57,19 @@ impl Campaign {
         self
     }
 
-    /// Sets how long clients and faults go on; every fault happens at least once.
+    /// Sets how long clients and faults go on at least. They go on until every fault has happened
+    /// and the wanted number of operations got an answer, but not for much more than three times
+    /// as long.
     #[must_use]
     pub const fn length(mut self, length: Duration) -> Self {
         self.length = length;
+        self
+    }
+
+    /// Sets how many operations must get an answer.
+    #[must_use]
+    pub const fn answers(mut self, answers: usize) -> Self {
+        self.answers = answers;
         self
     }
 
@@ -72,13 +87,18 @@ impl Campaign {
     /// A node does not come back, a key does not take a write, or an answer breaks the contract.
     pub async fn run(self, cluster: &mut Cluster) -> Record {
         let began = Instant::now();
-        let plan = schedule(self.seed, &self.kinds, self.length);
         let load = Load::start(cluster, self.seed, self.level, self.clients);
         let mut nemesis = Nemesis::default();
-        for event in &plan {
-            nemesis.perform(*event, cluster).await;
+        let schedule = Schedule::new(self.seed, &self.kinds);
+        let round = schedule.round();
+        for event in schedule {
+            nemesis.perform(event, cluster).await;
+            let enough = began.elapsed() >= self.length && load.answered() >= self.answers;
+            let late = began.elapsed() >= LONGER * self.length;
+            if nemesis.done.len() >= round && (enough || late) {
+                break;
+            }
         }
-        wait::until(began + self.length).await;
         let took = began.elapsed();
         let ran = load.stop().await;
         let counts = ran.history.counts();
@@ -91,7 +111,7 @@ impl Campaign {
             level: self.level,
             took,
             counts,
-            planned: plan.len(),
+            answers: self.answers,
             kinds: self.kinds,
             done: nemesis.done,
             history,
@@ -108,21 +128,21 @@ pub struct Record {
     pub took: Duration,
     /// Operations of that time; `history` holds those of the settling, too.
     pub counts: Counts,
-    pub planned: usize,
+    /// How many of them had to get an answer.
+    pub answers: usize,
     pub kinds: Vec<Kind>,
     pub done: Vec<Done>,
     pub history: History,
 }
 
 impl Record {
-    /// Checks that the campaign was one: all planned faults happened, each kind to the leader and
-    /// to another node, and at least `answered` operations got an answer.
+    /// Checks that the campaign was one: each kind of fault happened, to the leader and to another
+    /// node, and enough operations got an answer.
     ///
     /// # Panics
     ///
     /// It was not.
-    pub fn assert_covered(&self, answered: usize) {
-        assert_eq!(self.done.len(), self.planned, "planned faults: {self}");
+    pub fn assert_covered(&self) {
         for kind in &self.kinds {
             for led in [true, false] {
                 let happened = |done: &&Done| done.kind == *kind && done.led == led;
@@ -131,8 +151,9 @@ impl Record {
             }
         }
         assert!(
-            self.counts.answered >= answered,
-            "{answered} answered operations are wanted: {self}"
+            self.counts.answered >= self.answers,
+            "{} answers are wanted: {self}",
+            self.answers
         );
     }
 }
@@ -147,8 +168,8 @@ impl fmt::Display for Record {
         for kind in &self.kinds {
             let of_kind = self.done.iter().filter(|done| done.kind == *kind);
             let led = of_kind.clone().filter(|done| done.led).count();
-            write!(f, " {kind:?} {} ({led} of the leader),", of_kind.count())?;
+            write!(f, " {kind:?} {} ({led} of the leader)", of_kind.count())?;
         }
-        write!(f, " {} planned", self.planned)
+        Ok(())
     }
 }

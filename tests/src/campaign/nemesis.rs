@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::cluster::Cluster;
+use crate::links::Links;
 use crate::random::Random;
 use crate::wait;
 
@@ -13,25 +14,27 @@ pub enum Kind {
     Kill,
     /// `SIGSTOP`, and `SIGCONT` some time later.
     Pause,
+    /// A cut of its links, both ways or one way, to all others or to one, and healed some time
+    /// later.
+    Cut,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 2] = [Self::Kill, Self::Pause];
+    pub const ALL: [Self; 3] = [Self::Kill, Self::Pause, Self::Cut];
 
     /// Returns the shortest and the longest time that a fault lasts, in milliseconds.
     const fn lasts(self) -> (usize, usize) {
         match self {
             Self::Kill => (200, 1_500),
             Self::Pause => (200, 3_000),
+            Self::Cut => (500, 3_000),
         }
     }
 }
 
 /// Time between two faults, in milliseconds.
-const GAP: (usize, usize) = (300, 1_500);
-/// What a fault costs besides: an election, the start of a process.
-const RECOVERY: Duration = Duration::from_millis(1_500);
+const GAP: (usize, usize) = (200, 1_000);
 
 /// A planned fault.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +46,22 @@ pub(super) struct Event {
     /// The leader, or one of the others.
     at_leader: bool,
     choice: usize,
+    shape: Shape,
 }
+
+/// Which of a node's links are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Isolated,
+    /// It hears nobody.
+    Deaf,
+    /// Nobody hears it.
+    Mute,
+    /// One other node and it do not reach each other; both reach the third.
+    OneLink,
+}
+
+const SHAPES: [Shape; 4] = [Shape::Isolated, Shape::Deaf, Shape::Mute, Shape::OneLink];
 
 /// A fault that has happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,34 +72,52 @@ pub struct Done {
     pub led: bool,
 }
 
-/// Returns the faults for a campaign of that length: each kind at the leader and at another node
-/// once, in some order, and again until the time is used up.
-pub(super) fn schedule(seed: u64, kinds: &[Kind], length: Duration) -> Vec<Event> {
-    let mut random = Random::new(seed);
-    let mut events = Vec::new();
-    let mut used = Duration::ZERO;
-    while used < length && !kinds.is_empty() {
-        let pairs = kinds
-            .iter()
-            .flat_map(|kind| [(*kind, true), (*kind, false)]);
-        let mut pairs: Vec<_> = pairs.collect();
-        shuffle(&mut pairs, &mut random);
-        for (kind, at_leader) in pairs {
-            let event = Event {
-                gap: within(GAP, &mut random),
-                kind,
-                lasts: within(kind.lasts(), &mut random),
-                at_leader,
-                choice: random.below(usize::MAX),
-            };
-            let is_first_round = events.len() < 2 * kinds.len();
-            used += event.gap + event.lasts + RECOVERY;
-            if is_first_round || used < length {
-                events.push(event);
-            }
+/// The faults of a seed, without end: each kind at the leader and at another node once, in some
+/// order, and again in another.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    random: Random,
+    kinds: Vec<Kind>,
+    round: Vec<(Kind, bool)>,
+}
+
+impl Schedule {
+    pub(super) fn new(seed: u64, kinds: &[Kind]) -> Self {
+        Self {
+            random: Random::new(seed),
+            kinds: kinds.into(),
+            round: Vec::new(),
         }
     }
-    events
+
+    /// Returns the length of a round.
+    pub(super) const fn round(&self) -> usize {
+        2 * self.kinds.len()
+    }
+}
+
+impl Iterator for Schedule {
+    type Item = Event;
+
+    /// Gives none only when there are no kinds.
+    fn next(&mut self) -> Option<Event> {
+        if self.round.is_empty() {
+            let kinds = self.kinds.iter();
+            self.round = kinds
+                .flat_map(|kind| [(*kind, true), (*kind, false)])
+                .collect();
+            shuffle(&mut self.round, &mut self.random);
+        }
+        let (kind, at_leader) = self.round.pop()?;
+        Some(Event {
+            gap: within(GAP, &mut self.random),
+            kind,
+            lasts: within(kind.lasts(), &mut self.random),
+            at_leader,
+            choice: self.random.below(usize::MAX),
+            shape: SHAPES[self.random.below(SHAPES.len())],
+        })
+    }
 }
 
 fn within((least, most): (usize, usize), random: &mut Random) -> Duration {
@@ -106,9 +142,7 @@ impl Nemesis {
     pub(super) async fn perform(&mut self, event: Event, cluster: &mut Cluster) {
         wait::during(event.gap).await;
         let leader = cluster.leader().await;
-        let others: Vec<_> = (0..cluster.nodes().len())
-            .filter(|node| *node != leader)
-            .collect();
+        let others = others_than(leader, cluster);
         let node = match others.get(event.choice % others.len().max(1)) {
             Some(other) if !event.at_leader => *other,
             _ => leader,
@@ -124,6 +158,12 @@ impl Nemesis {
                 wait::during(event.lasts).await;
                 cluster[node].resume();
             }
+            Kind::Cut => {
+                let links = cluster.links();
+                cut(&links, node, &others_than(node, cluster), event.shape);
+                wait::during(event.lasts).await;
+                links.heal();
+            }
         }
         self.done.push(Done {
             kind: event.kind,
@@ -133,24 +173,49 @@ impl Nemesis {
     }
 }
 
+fn others_than(node: usize, cluster: &Cluster) -> Vec<usize> {
+    let nodes = 0..cluster.nodes().len();
+    nodes.filter(|other| *other != node).collect()
+}
+
+fn cut(links: &Links, node: usize, others: &[usize], shape: Shape) {
+    for other in others {
+        match shape {
+            Shape::Isolated => links.partition(&[node], &[*other]),
+            Shape::Deaf => links.cut(*other, node),
+            Shape::Mute => links.cut(node, *other),
+            Shape::OneLink => return links.partition(&[node], &[*other]),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_schedule_follows_from_its_seed_and_has_every_fault() {
-        let plan = |seed, seconds| schedule(seed, &Kind::ALL, Duration::from_secs(seconds));
-        assert_eq!(format!("{:?}", plan(7, 60)), format!("{:?}", plan(7, 60)));
-        assert_ne!(format!("{:?}", plan(7, 60)), format!("{:?}", plan(8, 60)));
+    fn a_schedule_follows_from_its_seed_and_has_every_fault_in_every_round() {
+        let rounds = |seed| {
+            let schedule = Schedule::new(seed, &Kind::ALL);
+            let round = schedule.round();
+            schedule.take(2 * round).collect::<Vec<_>>()
+        };
+        assert_eq!(format!("{:?}", rounds(7)), format!("{:?}", rounds(7)));
+        assert_ne!(format!("{:?}", rounds(7)), format!("{:?}", rounds(8)));
         for seed in 0..100 {
-            let events = plan(seed, 1);
+            let events = rounds(seed);
             for kind in Kind::ALL {
                 for at_leader in [true, false] {
-                    let is = |event: &Event| event.kind == kind && event.at_leader == at_leader;
-                    assert!(events.iter().any(is), "seed {seed}: {events:?}");
+                    let is = |event: &&Event| event.kind == kind && event.at_leader == at_leader;
+                    let of_first = events[..events.len() / 2].iter().filter(is).count();
+                    assert_eq!(of_first, 1, "seed {seed}: {events:?}");
+                    assert_eq!(
+                        events.iter().filter(is).count(),
+                        2,
+                        "seed {seed}: {events:?}"
+                    );
                 }
             }
-            assert!(plan(seed, 60).len() > 2 * Kind::ALL.len(), "seed {seed}");
         }
     }
 }

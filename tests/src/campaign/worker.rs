@@ -58,6 +58,13 @@ impl Worker {
         self.node
     }
 
+    /// Opens the connection to its node, which is kept for what it asks next.
+    pub async fn connect(&mut self) {
+        let livez = Request::get("/livez");
+        // Without one, the next request opens it.
+        let _unneeded = self.clients[self.node].send(&livez).await;
+    }
+
     /// Returns a value that nobody else writes in this history.
     pub fn next_value(&mut self) -> String {
         self.writes += 1;
