@@ -29,7 +29,11 @@ fn seed() -> u64 {
 
 #[tokio::test]
 async fn consistent_reads_and_writes_are_linearizable_under_kills_pauses_and_cuts() {
-    let campaign = Campaign::new(seed()).length(Duration::from_secs(number(SECONDS, 60)));
+    let seconds = number(SECONDS, 60);
+    let answers = usize::try_from(50_000 * seconds / 60).expect(SECONDS);
+    let campaign = Campaign::new(seed())
+        .length(Duration::from_secs(seconds))
+        .answers(answers);
     let mut cluster = Cluster::builder().links().start().await;
     let record = campaign.run(&mut cluster).await;
     let checked = history::check(&record.history, Limits::default());

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
+use super::Campaign;
 use super::keys::{Keys, Ticket};
 use super::worker::Worker;
 use crate::cluster::Cluster;
@@ -23,9 +24,32 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(super) struct Load {
     stop: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
+    pace: Pace,
     setting: Setting,
     tasks: Vec<JoinHandle<History>>,
+}
+
+/// Keeps clients from using the whole machine, which they share with other tests: they are at most
+/// a third ahead of what they need to get their answers in time, and catch up after a fault.
+#[derive(Debug, Clone)]
+struct Pace {
+    answered: Arc<AtomicUsize>,
+    wanted: usize,
+    began: Instant,
+    length: Duration,
+}
+
+impl Pace {
+    fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    fn is_ahead(&self) -> bool {
+        let milliseconds = |time: Duration| usize::try_from(time.as_millis()).unwrap_or(usize::MAX);
+        let part = milliseconds(self.began.elapsed()).saturating_mul(4);
+        let whole = milliseconds(self.length).saturating_mul(3).max(1);
+        self.answered() > self.wanted.saturating_mul(part) / whole
+    }
 }
 
 /// What all clients of one campaign share.
@@ -38,23 +62,28 @@ struct Setting {
 }
 
 impl Load {
-    pub(super) fn start(cluster: &Cluster, seed: u64, level: &'static str, clients: usize) -> Self {
+    pub(super) fn start(cluster: &Cluster, campaign: &Campaign) -> Self {
         let setting = Setting {
-            seed,
-            clients: u32::try_from(clients).expect("few clients"),
+            seed: campaign.seed,
+            clients: campaign.clients,
             addresses: cluster.nodes().iter().map(Node::http_address).collect(),
             clock: Stopwatch::start(),
         };
         let stop = Arc::new(AtomicBool::new(false));
-        let answered = Arc::new(AtomicUsize::new(0));
-        let keys = Arc::new(Mutex::new(Keys::new(format!("c/{seed:x}"))));
+        let pace = Pace {
+            answered: Arc::default(),
+            wanted: campaign.answers,
+            began: Instant::now(),
+            length: campaign.length,
+        };
+        let keys = Arc::new(Mutex::new(Keys::new(format!("c/{:x}", campaign.seed))));
         let tasks = (0..setting.clients).map(|number| {
             let client = Client {
                 worker: setting.worker(number),
                 random: setting.random(number),
-                level,
+                level: campaign.level,
                 stop: Arc::clone(&stop),
-                answered: Arc::clone(&answered),
+                pace: pace.clone(),
                 keys: Arc::clone(&keys),
             };
             tokio::spawn(client.run())
@@ -62,7 +91,7 @@ impl Load {
         let tasks = tasks.collect();
         Self {
             stop,
-            answered,
+            pace,
             setting,
             tasks,
         }
@@ -70,7 +99,7 @@ impl Load {
 
     /// Returns the number of operations that got an answer so far.
     pub(super) fn answered(&self) -> usize {
-        self.answered.load(Ordering::Relaxed)
+        self.pace.answered()
     }
 
     /// Lets every client end its operation and returns what they saw.
@@ -117,13 +146,17 @@ struct Client {
     random: Random,
     level: &'static str,
     stop: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
+    pace: Pace,
     keys: Arc<Mutex<Keys>>,
 }
 
 impl Client {
     async fn run(mut self) -> History {
         while !self.stop.load(Ordering::Relaxed) {
+            if self.pace.is_ahead() {
+                before_retry().await;
+                continue;
+            }
             let ticket = self.with_keys(|keys, random| keys.take(random));
             let call = self.next_call(&ticket);
             let end = self.worker.perform(&ticket.key, call, self.level).await;
@@ -133,7 +166,7 @@ impl Client {
                 before_retry().await;
                 continue;
             }
-            self.answered.fetch_add(1, Ordering::Relaxed);
+            self.pace.answered.fetch_add(1, Ordering::Relaxed);
             if self.random.one_in(STAY) {
                 self.worker.turn_to(self.random.below(usize::MAX));
             }

@@ -31,7 +31,7 @@ pub struct Campaign {
     level: &'static str,
     length: Duration,
     answers: usize,
-    clients: usize,
+    clients: u32,
     kinds: Vec<Kind>,
 }
 
@@ -66,7 +66,7 @@ impl Campaign {
         self
     }
 
-    /// Sets how many operations must get an answer.
+    /// Sets how many operations must get an answer; clients do not do many more in their time.
     #[must_use]
     pub const fn answers(mut self, answers: usize) -> Self {
         self.answers = answers;
@@ -87,7 +87,7 @@ impl Campaign {
     /// A node does not come back, a key does not take a write, or an answer breaks the contract.
     pub async fn run(self, cluster: &mut Cluster) -> Record {
         let began = Instant::now();
-        let load = Load::start(cluster, self.seed, self.level, self.clients);
+        let load = Load::start(cluster, &self);
         let mut nemesis = Nemesis::default();
         let schedule = Schedule::new(self.seed, &self.kinds);
         let round = schedule.round();
