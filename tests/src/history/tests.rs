@@ -1,5 +1,9 @@
 //! Histories made by hand, and a comparison with an oracle that tries every order.
 
+use todc_utils::linearizability::WGLChecker;
+use todc_utils::linearizability::history::Action;
+use todc_utils::specifications::Specification;
+
 use super::*;
 use crate::random::Random;
 
@@ -411,14 +415,15 @@ fn explains(operations: &[&Operation], order: &[usize]) -> bool {
     true
 }
 
-/// Makes a history by letting up to seven operations happen at instants of their own, and then
-/// spoils some of it, so that both verdicts are frequent.
-fn small_history(random: &mut Random) -> Vec<Operation> {
+/// Makes a history by letting two to `most` operations happen at instants of their own, each begun
+/// and ended up to `spread` around it, and then spoils some of it, so that both verdicts are
+/// frequent.
+fn some_history(random: &mut Random, most: usize, spread: usize) -> Vec<Operation> {
     let mut operations = Vec::new();
     let (mut record, mut revision) = (None::<(String, u64)>, 0);
-    for number in 0..2 + random.below(6) {
+    for number in 0..2 + random.below(most - 1) {
         let instant = 10 * (number as u64 + 1);
-        let (early, late) = (random.below(25) as u64, random.below(25) as u64);
+        let (early, late) = (random.below(spread) as u64, random.below(spread) as u64);
         let times = (instant.saturating_sub(early), instant + late);
         let current = record.as_ref().map_or(0, |(_, revision)| *revision);
         let value = format!("v{number}");
@@ -495,7 +500,7 @@ fn the_verdicts_are_those_of_an_oracle_that_tries_every_order() {
     let mut random = Random::new(seed);
     let mut good = 0;
     for number in 0..HISTORIES {
-        let operations = small_history(&mut random);
+        let operations = some_history(&mut random, 7, 25);
         let expected = oracle(&operations);
         good += usize::from(expected);
         let counted: Vec<_> = operations.iter().filter(|op| op.counts()).collect();
@@ -513,4 +518,89 @@ fn the_verdicts_are_those_of_an_oracle_that_tries_every_order() {
     }
     let share = HISTORIES / 5..HISTORIES * 4 / 5;
     assert!(share.contains(&good), "seed {seed}: {good} are good");
+}
+
+/// One key for the other checker, which knows complete operations only: an operation and its
+/// answer, and as the state the record and the newest revision.
+struct Register;
+
+impl Specification for Register {
+    type State = (Option<(String, u64)>, u64);
+    type Operation = (Call, Answer);
+
+    fn init() -> Self::State {
+        (None, 0)
+    }
+
+    fn apply((call, answer): &Self::Operation, state: &Self::State) -> (bool, Self::State) {
+        let (record, newest) = state;
+        let current = record.as_ref().map_or(0, |(_, revision)| *revision);
+        let condition = match call {
+            Call::Cas { expected, .. } => *expected == current,
+            Call::Delete => record.is_some(),
+            Call::Get | Call::Put { .. } => true,
+        };
+        match (call, answer) {
+            (Call::Get, answer) => (*answer == read(record.as_ref()), state.clone()),
+            (Call::Put { value } | Call::Cas { value, .. }, Answer::Written { revision }) => {
+                let after = (Some((value.clone(), *revision)), *revision);
+                (condition && revision > newest, after)
+            }
+            (Call::Delete, Answer::Deleted { revision }) => {
+                (condition && revision > newest, (None, *revision))
+            }
+            (Call::Delete, Answer::Absent) => (!condition, state.clone()),
+            (Call::Cas { .. }, Answer::Mismatch { current: seen }) => {
+                (!condition && *seen == current, state.clone())
+            }
+            _ => (false, state.clone()),
+        }
+    }
+}
+
+fn other_checker(operations: &[&Operation]) -> bool {
+    let mut events = Vec::new();
+    for (process, operation) in operations.iter().enumerate() {
+        let answer = operation.answer().expect("complete operations").clone();
+        let done = (operation.call.clone(), answer);
+        events.push((
+            operation.invoked,
+            false,
+            process,
+            Action::Call(done.clone()),
+        ));
+        events.push((operation.returned(), true, process, Action::Response(done)));
+    }
+    events.sort_by_key(|(instant, is_response, process, _)| (*instant, *is_response, *process));
+    let actions = events
+        .into_iter()
+        .map(|(_, _, process, action)| (process, action));
+    let history = todc_utils::linearizability::history::History::from_actions(actions.collect());
+    WGLChecker::<Register>::is_linearizable(history)
+}
+
+#[test]
+fn the_verdicts_on_longer_histories_are_those_of_another_checker() {
+    const HISTORIES: usize = 5_000;
+    let seed = Random::seed("CONCLAVE_TEST_SEED");
+    println!("CONCLAVE_TEST_SEED={seed}");
+    let mut random = Random::new(seed);
+    let mut good = 0;
+    for number in 0..HISTORIES {
+        let mut operations = some_history(&mut random, 40, 45);
+        operations.retain(|operation| operation.answer().is_some());
+        let counted: Vec<_> = operations.iter().collect();
+        let expected = counted.is_empty() || other_checker(&counted);
+        good += usize::from(expected);
+        let (searched, _) = search::search(&counted, Limits::default());
+        assert_eq!(
+            searched == Verdict::Linearizable,
+            expected,
+            "seed {seed}, history {number}: {searched:?}\n{operations:#?}"
+        );
+    }
+    assert!(
+        (HISTORIES / 10..HISTORIES * 9 / 10).contains(&good),
+        "seed {seed}: {good} are good"
+    );
 }
