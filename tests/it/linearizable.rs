@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use conclave_tests::campaign::{Campaign, Kind, pause_leaders};
-use conclave_tests::history::{self, Limits};
-use conclave_tests::{Cluster, Random};
+use conclave_tests::campaign::{Campaign, Clocks, Kind, pause_leaders};
+use conclave_tests::history::{self, Checked, Counts, Limits};
+use conclave_tests::{Cluster, Random, clocks};
 
 const SEED: &str = "CONCLAVE_TEST_SEED";
 /// Seconds of the long campaign.
@@ -20,11 +20,18 @@ fn number(variable: &str, usual: u64) -> u64 {
     set.map_or(usual, |text| text.parse().expect(variable))
 }
 
-#[expect(clippy::print_stdout, reason = "what repeats a failed test")]
 fn seed() -> u64 {
     let seed = Random::seed(SEED);
-    println!("{SEED}={seed}");
+    report(&format!("{SEED}={seed}"));
     seed
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "what a run did, and what repeats a failed one"
+)]
+fn report(text: &str) {
+    println!("{text}");
 }
 
 #[tokio::test]
@@ -63,31 +70,61 @@ async fn a_campaign_with_stale_reads_is_found_not_linearizable() {
     assert!(found > 0, "{record}\n{checked}");
 }
 
-#[tokio::test]
-async fn a_thawed_leader_answers_no_default_read_from_before_its_pause() {
-    let pauses = usize::try_from(number(PAUSES, 4)).expect(PAUSES);
-    let cluster = Cluster::start().await;
-    let paused = pause_leaders(&cluster, "default", pauses, seed()).await;
+/// Freezes leaders with reads of the level waiting for them, and judges what was seen.
+async fn freeze_leaders(
+    cluster: &Cluster,
+    level: &'static str,
+    clocks: Clocks,
+    pauses: usize,
+) -> (Counts, Checked) {
+    let paused = pause_leaders(cluster, level, clocks, pauses, seed()).await;
     let checked = history::check(&paused.history, Limits::default());
-    println!(
-        "{} pauses, late reads: {}\n{checked}",
-        paused.rounds, paused.late
-    );
-    checked.assert_linearizable();
-    assert!(paused.late.answered >= pauses, "{:?}", paused.late);
+    let late = paused.late;
+    report(&format!(
+        "level {level}, clocks {clocks:?}, {pauses} pauses, late reads: {late}\n{checked}"
+    ));
     cluster.assert_converged().await;
+    (late, checked)
+}
+
+/// Freezes a leader again and again until the checker has found something.
+///
+/// # Panics
+///
+/// It has not after several pauses.
+async fn assert_caught(cluster: &Cluster, level: &'static str, clocks: Clocks) {
+    const PAUSES: usize = 8;
+    for _ in 0..PAUSES {
+        let (_, checked) = freeze_leaders(cluster, level, clocks, 1).await;
+        if let Some(found) = checked.violations.first() {
+            report(found);
+            return;
+        }
+    }
+    panic!("nothing found at `{level}` with clocks {clocks:?} in {PAUSES} pauses");
 }
 
 #[tokio::test]
-async fn a_thawed_leader_is_caught_when_it_answers_from_before_its_pause() {
-    // The control of the test above: `stale` is what `default` would be without its lease.
+async fn a_thawed_leader_answers_no_default_read_from_before_its_pause() {
+    let pauses = usize::try_from(number(PAUSES, 3)).expect(PAUSES);
     let cluster = Cluster::start().await;
-    let paused = pause_leaders(&cluster, "stale", 2, seed()).await;
-    let checked = history::check(&paused.history, Limits::default());
-    println!(
-        "{} pauses, late reads: {}\n{checked}",
-        paused.rounds, paused.late
-    );
-    assert!(!checked.violations.is_empty(), "{checked}");
-    cluster.assert_converged().await;
+    let (late, checked) = freeze_leaders(&cluster, "default", Clocks::Run, pauses).await;
+    checked.assert_linearizable();
+    // Each late read was asked when another leader had acknowledged newer writes.
+    assert!(late.answered > 0, "{late}");
+    // The control: without a lease the same reads are answered from before the pause.
+    assert_caught(&cluster, "stale", Clocks::Run).await;
+}
+
+#[tokio::test]
+async fn a_leader_whose_clock_stood_still_is_caught_at_default_and_safe_at_consistent() {
+    let Some(library) = clocks::library() else {
+        report("skipped: no libfaketime on this machine");
+        return;
+    };
+    let cluster = Cluster::builder().links().clocks(&library).start().await;
+    let (_, checked) = freeze_leaders(&cluster, "consistent", Clocks::StandStill, 1).await;
+    checked.assert_linearizable();
+    // The lease is a promise about clocks: this one was broken, and the checker sees it.
+    assert_caught(&cluster, "default", Clocks::StandStillAlone).await;
 }

@@ -11,6 +11,7 @@
 
 pub mod binary;
 pub mod campaign;
+pub mod clocks;
 pub mod cluster;
 pub mod history;
 pub mod http;

@@ -18,7 +18,7 @@ use crate::history::{Counts, History};
 use load::Load;
 pub use nemesis::{Done, Kind};
 use nemesis::{Nemesis, Schedule};
-pub use paused::{Paused, pause_leaders};
+pub use paused::{Clocks, Paused, pause_leaders};
 pub use worker::{Worker, classify};
 
 /// A campaign on a busy machine goes on for this many times its length to get its answers.

@@ -5,16 +5,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Barrier;
 
 use super::load::joined;
 use super::worker::Worker;
+use crate::clocks::hold_back;
 use crate::cluster::Cluster;
 use crate::history::{Call, Counts, End, History, Stopwatch};
+use crate::links::Links;
 use crate::node::Node;
-use crate::random::Random;
+use crate::random::{Random, fresh_seed};
 use crate::wait::{self, before_retry, wait_for};
 
 /// Clients that read all the time, and as many that ask once, late in the pause.
@@ -22,9 +24,21 @@ const READERS: u32 = 8;
 /// Writes of another leader before the late reads are sent.
 const NEWER_WRITES: usize = 3;
 /// Longest wait for them: an election on a busy machine.
-const ELECTED_WITHIN: Duration = Duration::from_secs(20);
+const ELECTED_WITHIN: Duration = Duration::from_secs(30);
 /// A read must outlast the pause.
 const READ_WITHIN: Duration = Duration::from_secs(30);
+
+/// What the clocks of a leader do while it is frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clocks {
+    Run,
+    /// They go on where they were, as after the suspension of a virtual machine; the cluster was
+    /// built with [`Builder::clocks`](crate::cluster::Builder::clocks).
+    StandStill,
+    /// So they do, and the leader is cut off until the late reads are answered: no news from the
+    /// others can depose it meanwhile. Needs [`Builder::links`](crate::cluster::Builder::links).
+    StandStillAlone,
+}
 
 /// What happened in the rounds.
 #[derive(Debug)]
@@ -43,6 +57,7 @@ pub struct Paused {
 pub async fn pause_leaders(
     cluster: &Cluster,
     level: &'static str,
+    clocks: Clocks,
     rounds: usize,
     seed: u64,
 ) -> Paused {
@@ -50,17 +65,28 @@ pub async fn pause_leaders(
     let mut random = Random::new(seed);
     let mut late = History::default();
     let mut history = History::default();
+    let mut behind = vec![Duration::ZERO; cluster.nodes().len()];
     for number in 0..rounds {
+        let leader = cluster.leader().await;
         let round = Round {
-            key: format!("paused/{seed:x}/{number}").into(),
+            // With the same seed a test may come here more than once.
+            key: format!("paused/{:x}/{number}", fresh_seed()).into(),
             level,
-            leader: cluster.leader().await,
+            leader,
             addresses: cluster.nodes().iter().map(Node::http_address).collect(),
             clock,
             over: Arc::default(),
             newer: Arc::default(),
         };
-        let seen = round.run(cluster, &mut random).await;
+        let alone = (clocks == Clocks::StandStillAlone).then(|| cluster.links());
+        let thaw = |paused: Duration| {
+            if clocks != Clocks::Run {
+                behind[leader] += paused;
+                hold_back(&cluster[leader], behind[leader]);
+            }
+            cluster[leader].resume();
+        };
+        let seen = round.run(cluster, &mut random, alone, thaw).await;
         history.extend(seen.others);
         late.extend(seen.late);
     }
@@ -91,7 +117,13 @@ struct Round {
 }
 
 impl Round {
-    async fn run(self, cluster: &Cluster, random: &mut Random) -> Seen {
+    async fn run(
+        self,
+        cluster: &Cluster,
+        random: &mut Random,
+        alone: Option<Links>,
+        thaw: impl FnOnce(Duration),
+    ) -> Seen {
         let writer = tokio::spawn(self.clone().write());
         self.wait_writes(1).await;
         let frozen = Arc::new(Barrier::new(READERS as usize + 1));
@@ -105,15 +137,22 @@ impl Round {
         frozen.wait().await;
         wait::during(Duration::from_micros(random.number() % 60_000)).await;
 
+        let began = Instant::now();
         cluster[self.leader].pause();
+        if let Some(links) = &alone {
+            links.isolate(self.leader);
+        }
         let before = self.newer.load(Ordering::SeqCst);
         // One write may have been acknowledged by the frozen leader and noted only now.
         self.wait_writes(before + 1 + NEWER_WRITES).await;
         frozen.wait().await;
         wait::during(Duration::from_micros(5_000 + random.number() % 30_000)).await;
-        cluster[self.leader].resume();
+        thaw(began.elapsed());
 
         let late = joined(late).await;
+        if let Some(links) = alone {
+            links.heal();
+        }
         self.over.store(true, Ordering::SeqCst);
         let mut others = joined(readers).await;
         others.extend(joined([writer]).await);
