@@ -13,6 +13,8 @@ pub mod binary;
 pub mod campaign;
 pub mod clocks;
 pub mod cluster;
+pub mod counter;
+pub mod faults;
 pub mod history;
 pub mod http;
 pub mod links;

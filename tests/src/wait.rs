@@ -41,12 +41,12 @@ pub async fn wait_for<T>(
     }
 }
 
-/// Pauses a client before it tries again.
-pub(crate) async fn before_retry() {
+/// Pauses a client before it tries or asks again.
+pub async fn before_retry() {
     sleep(POLL).await;
 }
 
-/// Lets something go on for a while.
-pub(crate) async fn during(time: Duration) {
+/// Lets a fault last: the one place where time itself is waited for.
+pub(crate) async fn pass(time: Duration) {
     sleep(time).await;
 }

@@ -140,7 +140,7 @@ pub(super) struct Nemesis {
 impl Nemesis {
     /// Waits, does one fault, waits and undoes it. Never more than one node has a fault.
     pub(super) async fn perform(&mut self, event: Event, cluster: &mut Cluster) {
-        wait::during(event.gap).await;
+        wait::pass(event.gap).await;
         let leader = cluster.leader().await;
         let others = others_than(leader, cluster);
         let node = match others.get(event.choice % others.len().max(1)) {
@@ -150,18 +150,18 @@ impl Nemesis {
         match event.kind {
             Kind::Kill => {
                 cluster[node].kill();
-                wait::during(event.lasts).await;
+                wait::pass(event.lasts).await;
                 cluster[node].start().await;
             }
             Kind::Pause => {
                 cluster[node].pause();
-                wait::during(event.lasts).await;
+                wait::pass(event.lasts).await;
                 cluster[node].resume();
             }
             Kind::Cut => {
                 let links = cluster.links();
                 cut(&links, node, &others_than(node, cluster), event.shape);
-                wait::during(event.lasts).await;
+                wait::pass(event.lasts).await;
                 links.heal();
             }
         }

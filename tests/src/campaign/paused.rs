@@ -135,7 +135,7 @@ impl Round {
             .collect();
         // Another moment each time; all late readers have their connections by then.
         frozen.wait().await;
-        wait::during(Duration::from_micros(random.number() % 60_000)).await;
+        wait::pass(Duration::from_micros(random.number() % 60_000)).await;
 
         let began = Instant::now();
         cluster[self.leader].pause();
@@ -146,7 +146,7 @@ impl Round {
         // One write may have been acknowledged by the frozen leader and noted only now.
         self.wait_writes(before + 1 + NEWER_WRITES).await;
         frozen.wait().await;
-        wait::during(Duration::from_micros(5_000 + random.number() % 30_000)).await;
+        wait::pass(Duration::from_micros(5_000 + random.number() % 30_000)).await;
         thaw(began.elapsed());
 
         let late = joined(late).await;

@@ -104,8 +104,11 @@ enum End {
 
 /// Serves one accepted connection to its end.
 async fn serve(shared: Shared, to: usize, ports: Ports, dialling: TcpStream, client: SocketAddr) {
+    let Ok(local) = dialling.local_addr() else {
+        return;
+    };
     let nodes: Vec<_> = lock(&shared.nodes).iter().map(ProcessId::get).collect();
-    let found = tokio::task::spawn_blocking(move || dialler(client, ports.raft, &nodes));
+    let found = tokio::task::spawn_blocking(move || dialler(client, local, &nodes));
     let Ok(Some(from)) = found.await else {
         return;
     };
