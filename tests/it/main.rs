@@ -7,6 +7,7 @@ mod failures;
 mod gaps;
 mod http_input;
 mod isolation;
+mod linearizable;
 mod listing;
 mod power;
 mod random_input;

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::clocks;
 use crate::links::{Links, ProcessId};
 use crate::node::{Node, READY_WITHIN};
 use crate::ports::Ports;
@@ -39,6 +40,7 @@ enum Share {
 pub struct Builder {
     nodes: usize,
     args: Vec<String>,
+    env: Vec<(String, String)>,
     share: Share,
     disk_mib: Option<u64>,
     wiring: Wiring,
@@ -64,6 +66,13 @@ impl Builder {
     #[must_use]
     pub fn args(mut self, args: &[&str]) -> Self {
         self.args.extend(args.iter().map(|&arg| arg.to_owned()));
+        self
+    }
+
+    /// Gives the nodes clocks that a test can hold back with [`clocks::hold_back`].
+    #[must_use]
+    pub fn clocks(mut self, library: &Path) -> Self {
+        self.env.extend(clocks::environment(library));
         self
     }
 
@@ -119,6 +128,7 @@ impl Builder {
         let mut cluster = Cluster {
             nodes: Vec::new(),
             args: self.args,
+            env: self.env,
             links: (self.wiring == Wiring::Links).then(Links::start),
             root,
             _permit: permit,
@@ -138,6 +148,7 @@ impl Builder {
 pub struct Cluster {
     nodes: Vec<Node>,
     args: Vec<String>,
+    env: Vec<(String, String)>,
     links: Option<Links>,
     root: TempDir,
     _permit: SemaphorePermit<'static>,
@@ -150,6 +161,7 @@ impl Cluster {
         Builder {
             nodes: 3,
             args: Vec::new(),
+            env: Vec::new(),
             share: Share::OwnNodes,
             disk_mib: None,
             wiring: Wiring::Direct,
@@ -194,14 +206,20 @@ impl Cluster {
     /// Makes a node with ports of its own, behind a proxy when there are links.
     fn new_node(&self, index: usize) -> Node {
         let name = format!("node{index}");
-        match &self.links {
+        let mut node = match &self.links {
             Some(links) => {
                 let process = ProcessId::default();
                 let ports = links.add(index, &process);
                 Node::new(&name, self.root.path(), ports).behind_links(process)
             }
             None => Node::new(&name, self.root.path(), Ports::reserve()),
-        }
+        };
+        let env = self.env.iter();
+        let env: Vec<_> = env
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        node.set_env(&env);
+        node
     }
 
     /// Starts a node with an empty directory, on other ports when its own were taken meanwhile.

@@ -10,10 +10,13 @@
 //! executable, which is built when that is needed.
 
 pub mod binary;
+pub mod campaign;
+pub mod clocks;
 pub mod cluster;
 pub mod counter;
 pub mod effort;
 pub mod faults;
+pub mod history;
 pub mod http;
 pub mod judged;
 pub mod links;

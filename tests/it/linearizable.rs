@@ -1,0 +1,130 @@
+//! Histories of clients under faults, judged by the checker of linearizability.
+//!
+//! `CONCLAVE_TEST_SEED` repeats the faults of a run, `CONCLAVE_TEST_CAMPAIGN_SECONDS` and
+//! `CONCLAVE_TEST_PAUSES` make them last longer.
+
+use std::time::Duration;
+
+use conclave_tests::campaign::{Campaign, Clocks, Kind, pause_leaders};
+use conclave_tests::history::{self, Checked, Counts, Limits};
+use conclave_tests::{Cluster, Random, clocks};
+
+const SEED: &str = "CONCLAVE_TEST_SEED";
+/// Seconds of the long campaign.
+const SECONDS: &str = "CONCLAVE_TEST_CAMPAIGN_SECONDS";
+/// Pauses of a leader with `default` reads waiting for it.
+const PAUSES: &str = "CONCLAVE_TEST_PAUSES";
+
+fn number(variable: &str, usual: u64) -> u64 {
+    let set = std::env::var(variable).ok();
+    set.map_or(usual, |text| text.parse().expect(variable))
+}
+
+fn seed() -> u64 {
+    let seed = Random::seed(SEED);
+    report(&format!("{SEED}={seed}"));
+    seed
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "what a run did, and what repeats a failed one"
+)]
+fn report(text: &str) {
+    println!("{text}");
+}
+
+#[tokio::test]
+async fn consistent_reads_and_writes_are_linearizable_under_kills_pauses_and_cuts() {
+    let seconds = number(SECONDS, 60);
+    let answers = usize::try_from(50_000 * seconds / 60).expect(SECONDS);
+    let campaign = Campaign::new(seed())
+        .length(Duration::from_secs(seconds))
+        .answers(answers);
+    let mut cluster = Cluster::builder().links().start().await;
+    let record = campaign.run(&mut cluster).await;
+    let checked = history::check(&record.history, Limits::default());
+    println!("{record}\n{checked}");
+    checked.assert_linearizable();
+    record.assert_covered();
+}
+
+#[tokio::test]
+async fn a_campaign_with_stale_reads_is_found_not_linearizable() {
+    let campaign = Campaign::new(seed())
+        .level("stale")
+        .kinds(&[Kind::Pause])
+        .length(Duration::from_secs(3))
+        .answers(1_000);
+    let mut cluster = Cluster::start().await;
+    let record = campaign.run(&mut cluster).await;
+    let checked = history::check(&record.history, Limits::default());
+    println!("{record}\n{checked}");
+    record.assert_covered();
+    let stale = |text: &&String| text.contains("a stale read");
+    let found = checked.violations.iter().filter(stale).count();
+    println!(
+        "{found} keys with a stale read, such as {:?}",
+        checked.violations.first()
+    );
+    assert!(found > 0, "{record}\n{checked}");
+}
+
+/// Freezes leaders with reads of the level waiting for them, and judges what was seen.
+async fn freeze_leaders(
+    cluster: &Cluster,
+    level: &'static str,
+    clocks: Clocks,
+    pauses: usize,
+) -> (Counts, Checked) {
+    let paused = pause_leaders(cluster, level, clocks, pauses, seed()).await;
+    let checked = history::check(&paused.history, Limits::default());
+    let late = paused.late;
+    report(&format!(
+        "level {level}, clocks {clocks:?}, {pauses} pauses, late reads: {late}\n{checked}"
+    ));
+    cluster.assert_converged().await;
+    (late, checked)
+}
+
+/// Freezes a leader again and again until the checker has found something.
+///
+/// # Panics
+///
+/// It has not after several pauses.
+async fn assert_caught(cluster: &Cluster, level: &'static str, clocks: Clocks) {
+    const PAUSES: usize = 8;
+    for _ in 0..PAUSES {
+        let (_, checked) = freeze_leaders(cluster, level, clocks, 1).await;
+        if let Some(found) = checked.violations.first() {
+            report(found);
+            return;
+        }
+    }
+    panic!("nothing found at `{level}` with clocks {clocks:?} in {PAUSES} pauses");
+}
+
+#[tokio::test]
+async fn a_thawed_leader_answers_no_default_read_from_before_its_pause() {
+    let pauses = usize::try_from(number(PAUSES, 3)).expect(PAUSES);
+    let cluster = Cluster::start().await;
+    let (late, checked) = freeze_leaders(&cluster, "default", Clocks::Run, pauses).await;
+    checked.assert_linearizable();
+    // Each late read was asked when another leader had acknowledged newer writes.
+    assert!(late.answered > 0, "{late}");
+    // The control: without a lease the same reads are answered from before the pause.
+    assert_caught(&cluster, "stale", Clocks::Run).await;
+}
+
+#[tokio::test]
+async fn a_leader_whose_clock_stood_still_is_caught_at_default_and_safe_at_consistent() {
+    let Some(library) = clocks::library() else {
+        report("skipped: no libfaketime on this machine");
+        return;
+    };
+    let cluster = Cluster::builder().links().clocks(&library).start().await;
+    let (_, checked) = freeze_leaders(&cluster, "consistent", Clocks::StandStill, 1).await;
+    checked.assert_linearizable();
+    // The lease is a promise about clocks: this one was broken, and the checker sees it.
+    assert_caught(&cluster, "default", Clocks::StandStillAlone).await;
+}

@@ -1,0 +1,221 @@
+//! The faults of a campaign: planned from the seed, done one after another.
+
+use std::time::Duration;
+
+use crate::cluster::Cluster;
+use crate::links::Links;
+use crate::random::Random;
+use crate::wait;
+
+/// What is done to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `kill -9`, and a start some time later.
+    Kill,
+    /// `SIGSTOP`, and `SIGCONT` some time later.
+    Pause,
+    /// A cut of its links, both ways or one way, to all others or to one, and healed some time
+    /// later.
+    Cut,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Kill, Self::Pause, Self::Cut];
+
+    /// Returns the shortest and the longest time that a fault lasts, in milliseconds.
+    const fn lasts(self) -> (usize, usize) {
+        match self {
+            Self::Kill => (200, 1_500),
+            Self::Pause => (200, 3_000),
+            Self::Cut => (500, 3_000),
+        }
+    }
+}
+
+/// Time between two faults, in milliseconds.
+const GAP: (usize, usize) = (200, 1_000);
+
+/// A planned fault.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Event {
+    /// Time since the end of the one before.
+    gap: Duration,
+    kind: Kind,
+    lasts: Duration,
+    /// The leader, or one of the others.
+    at_leader: bool,
+    choice: usize,
+    shape: Shape,
+}
+
+/// Which of a node's links are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Isolated,
+    /// It hears nobody.
+    Deaf,
+    /// Nobody hears it.
+    Mute,
+    /// One other node and it do not reach each other; both reach the third.
+    OneLink,
+}
+
+const SHAPES: [Shape; 4] = [Shape::Isolated, Shape::Deaf, Shape::Mute, Shape::OneLink];
+
+/// A fault that has happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    pub kind: Kind,
+    pub node: usize,
+    /// Whether the node led when it began.
+    pub led: bool,
+}
+
+/// The faults of a seed, without end: each kind at the leader and at another node once, in some
+/// order, and again in another.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    random: Random,
+    kinds: Vec<Kind>,
+    round: Vec<(Kind, bool)>,
+}
+
+impl Schedule {
+    pub(super) fn new(seed: u64, kinds: &[Kind]) -> Self {
+        Self {
+            random: Random::new(seed),
+            kinds: kinds.into(),
+            round: Vec::new(),
+        }
+    }
+
+    /// Returns the length of a round.
+    pub(super) const fn round(&self) -> usize {
+        2 * self.kinds.len()
+    }
+}
+
+impl Iterator for Schedule {
+    type Item = Event;
+
+    /// Gives none only when there are no kinds.
+    fn next(&mut self) -> Option<Event> {
+        if self.round.is_empty() {
+            let kinds = self.kinds.iter();
+            self.round = kinds
+                .flat_map(|kind| [(*kind, true), (*kind, false)])
+                .collect();
+            shuffle(&mut self.round, &mut self.random);
+        }
+        let (kind, at_leader) = self.round.pop()?;
+        Some(Event {
+            gap: within(GAP, &mut self.random),
+            kind,
+            lasts: within(kind.lasts(), &mut self.random),
+            at_leader,
+            choice: self.random.below(usize::MAX),
+            shape: SHAPES[self.random.below(SHAPES.len())],
+        })
+    }
+}
+
+fn within((least, most): (usize, usize), random: &mut Random) -> Duration {
+    let milliseconds = least + random.below(most - least + 1);
+    Duration::from_millis(u64::try_from(milliseconds).unwrap_or(u64::MAX))
+}
+
+fn shuffle<T>(items: &mut [T], random: &mut Random) {
+    for last in (1..items.len()).rev() {
+        items.swap(last, random.below(last + 1));
+    }
+}
+
+/// What does the faults, and remembers them.
+#[derive(Debug, Default)]
+pub(super) struct Nemesis {
+    pub(super) done: Vec<Done>,
+}
+
+impl Nemesis {
+    /// Waits, does one fault, waits and undoes it. Never more than one node has a fault.
+    pub(super) async fn perform(&mut self, event: Event, cluster: &mut Cluster) {
+        wait::pass(event.gap).await;
+        let leader = cluster.leader().await;
+        let others = others_than(leader, cluster);
+        let node = match others.get(event.choice % others.len().max(1)) {
+            Some(other) if !event.at_leader => *other,
+            _ => leader,
+        };
+        match event.kind {
+            Kind::Kill => {
+                cluster[node].kill();
+                wait::pass(event.lasts).await;
+                cluster[node].start().await;
+            }
+            Kind::Pause => {
+                cluster[node].pause();
+                wait::pass(event.lasts).await;
+                cluster[node].resume();
+            }
+            Kind::Cut => {
+                let links = cluster.links();
+                cut(&links, node, &others_than(node, cluster), event.shape);
+                wait::pass(event.lasts).await;
+                links.heal();
+            }
+        }
+        self.done.push(Done {
+            kind: event.kind,
+            node,
+            led: node == leader,
+        });
+    }
+}
+
+fn others_than(node: usize, cluster: &Cluster) -> Vec<usize> {
+    let nodes = 0..cluster.nodes().len();
+    nodes.filter(|other| *other != node).collect()
+}
+
+fn cut(links: &Links, node: usize, others: &[usize], shape: Shape) {
+    for other in others {
+        match shape {
+            Shape::Isolated => links.partition(&[node], &[*other]),
+            Shape::Deaf => links.cut(*other, node),
+            Shape::Mute => links.cut(node, *other),
+            Shape::OneLink => return links.partition(&[node], &[*other]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schedule_follows_from_its_seed_and_has_every_fault_in_every_round() {
+        let rounds = |seed| {
+            let schedule = Schedule::new(seed, &Kind::ALL);
+            let round = schedule.round();
+            schedule.take(2 * round).collect::<Vec<_>>()
+        };
+        assert_eq!(format!("{:?}", rounds(7)), format!("{:?}", rounds(7)));
+        assert_ne!(format!("{:?}", rounds(7)), format!("{:?}", rounds(8)));
+        for seed in 0..100 {
+            let events = rounds(seed);
+            for kind in Kind::ALL {
+                for at_leader in [true, false] {
+                    let is = |event: &&Event| event.kind == kind && event.at_leader == at_leader;
+                    let of_first = events[..events.len() / 2].iter().filter(is).count();
+                    assert_eq!(of_first, 1, "seed {seed}: {events:?}");
+                    assert_eq!(
+                        events.iter().filter(is).count(),
+                        2,
+                        "seed {seed}: {events:?}"
+                    );
+                }
+            }
+        }
+    }
+}
