@@ -22,7 +22,7 @@ struct Step {
 }
 
 /// The steps. The dashboard comes before everything that compiles the server, which embeds it.
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 12] = [
     Step {
         name: "fmt",
         title: "formatting",
@@ -52,6 +52,16 @@ const STEPS: [Step; 10] = [
         name: "test",
         title: "tests",
         check: test,
+    },
+    Step {
+        name: "clippy-simulation",
+        title: "lints of the simulation",
+        check: clippy_simulation,
+    },
+    Step {
+        name: "simulation",
+        title: "simulated clusters, by seed",
+        check: simulation,
     },
     Step {
         name: "doc",
@@ -155,6 +165,34 @@ fn test(workspace: &Workspace) -> Result<Tally> {
     let mut cargo = workspace.cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
     cargo.env("CONCLAVE_BIN", workspace.dev_server());
     debian::try_libfaketime(workspace);
+    Ok(count_tests(cargo))
+}
+
+/// The arguments that name the simulation, whose feature makes another program of the server.
+const SIMULATION: [&str; 7] = [
+    "--locked",
+    "--package",
+    "conclave-server",
+    "--features",
+    "simulation",
+    "--test",
+    "simulation",
+];
+
+fn clippy_simulation(workspace: &Workspace) -> Result<Tally> {
+    let mut cargo = workspace.cargo(&["clippy"]);
+    cargo.args(SIMULATION).args(["--", "-Dwarnings"]);
+    pass(cargo)
+}
+
+fn simulation(workspace: &Workspace) -> Result<Tally> {
+    let mut cargo = workspace.cargo(&["test"]);
+    cargo.args(SIMULATION).args(["--", "--nocapture"]);
+    Ok(count_tests(cargo))
+}
+
+/// Runs tests and counts them by what they print.
+fn count_tests(cargo: Command) -> Tally {
     let mut tally = Tally::default();
     let mut skipped = Tally::default();
     let ended = run_reading(cargo, |line| {
@@ -166,7 +204,7 @@ fn test(workspace: &Workspace) -> Result<Tally> {
     if tally.failed == 0 && (ended.is_err() || tally.passed == 0) {
         tally.failed = 1;
     }
-    Ok(tally)
+    tally
 }
 
 fn doc(workspace: &Workspace) -> Result<Tally> {
