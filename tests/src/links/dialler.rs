@@ -1,6 +1,7 @@
 //! Which node's process holds the other end of a connection: the kernel knows, in `/proc`.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 
 /// The kernel's table may skip a row while others come and go.
@@ -14,19 +15,20 @@ pub(super) fn dialler(client: SocketAddr, port: u16, pids: &[u32]) -> Option<usi
     pids.iter().position(|&pid| pid != 0 && holds(pid, &link))
 }
 
-/// Returns the inode of the socket with these ports. The two together are one client's: whoever
-/// dials the proxy from the same port uses the other address family.
+/// Returns the inode of the socket with these ports, 0 when its process has closed it; `None` when
+/// there is no such row. The two ports are one client's: whoever dials the proxy from the same port
+/// uses the other address family. Reads no further than the row: the table is long.
 fn socket_inode(client: SocketAddr, port: u16) -> Option<u64> {
     let first = if client.is_ipv4() { "tcp" } else { "tcp6" };
-    let table = fs::read_to_string(format!("/proc/net/{first}")).ok()?;
-    let mut rows = table.lines().skip(1);
+    let table = File::open(format!("/proc/net/{first}")).ok()?;
+    let mut rows = BufReader::new(table).lines().map_while(Result::ok).skip(1);
     rows.find_map(|row| {
         let mut fields = row.split_ascii_whitespace().skip(1);
         let local = port_of(fields.next()?)?;
         let remote = port_of(fields.next()?)?;
         // state, queues, timer, retransmissions, user, timeout
         let inode = fields.nth(6)?.parse().ok()?;
-        (local == client.port() && remote == port && inode != 0).then_some(inode)
+        (local == client.port() && remote == port).then_some(inode)
     })
 }
 

@@ -27,6 +27,10 @@ const CONNECTIONS: usize = 1_024;
 /// When TCP sends a lost segment again.
 const RETRANSMISSION: Duration = Duration::from_millis(200);
 
+/// One look for a dialler at a time, all clusters together: each reads the kernel's whole table,
+/// and many at once take so long that the nodes give up and dial again.
+static LOOK_UP: Semaphore = Semaphore::const_new(1);
+
 /// The listeners in front of one node.
 pub(super) struct Proxy {
     shared: Shared,
@@ -105,7 +109,10 @@ enum End {
 /// Serves one accepted connection to its end.
 async fn serve(shared: Shared, to: usize, ports: Ports, dialling: TcpStream, client: SocketAddr) {
     let nodes: Vec<_> = lock(&shared.nodes).iter().map(ProcessId::get).collect();
-    let found = tokio::task::spawn_blocking(move || dialler(client, ports.raft, &nodes));
+    let found = async {
+        let _turn = LOOK_UP.acquire().await;
+        tokio::task::spawn_blocking(move || dialler(client, ports.raft, &nodes)).await
+    };
     let Ok(Some(from)) = found.await else {
         return;
     };
