@@ -7,6 +7,7 @@ mod http_input;
 mod isolation;
 mod listing;
 mod random_input;
+mod requests;
 mod seeds;
 mod startup;
 mod tidy;

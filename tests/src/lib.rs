@@ -17,6 +17,7 @@ pub mod node;
 pub mod ports;
 pub mod problem;
 pub mod random;
+pub mod repeats;
 pub mod run;
 pub mod transcript;
 pub mod wait;
