@@ -4,6 +4,7 @@
 mod cluster;
 mod failures;
 mod http_input;
+mod increments;
 mod isolation;
 mod listing;
 mod random_input;

@@ -11,6 +11,7 @@
 
 pub mod binary;
 pub mod cluster;
+pub mod counters;
 pub mod http;
 pub mod links;
 pub mod node;
