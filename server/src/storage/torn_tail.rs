@@ -12,31 +12,52 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::SeekFrom;
+use rustix::fs::{Advice, SeekFrom};
 use rustix::io::Errno;
 
-/// Cuts the last log file off at its first hole. Returns false when there is none.
+/// The first hole of the last log file. Look for it before anything reads the file: what was read
+/// counts as data from then on.
+#[derive(Debug)]
+pub(super) struct Hole {
+    path: PathBuf,
+    at: u64,
+    length: u64,
+}
+
+/// Returns the first hole of the last log file in a directory.
 ///
 /// # Errors
 ///
 /// The disk fails.
-pub(super) fn cut_off(directory: &Path) -> io::Result<bool> {
+pub(super) fn find(directory: &Path) -> io::Result<Option<Hole>> {
     let Some(path) = last_file(directory)? else {
-        return Ok(false);
+        return Ok(None);
     };
-    let file = File::options().read(true).write(true).open(&path)?;
+    let file = File::open(&path)?;
     let length = file.metadata()?.len();
-    let Some(hole) = first_hole(&file)?.filter(|hole| *hole < length) else {
-        return Ok(false);
-    };
-    tracing::warn!(
-        "`{}` has {length} bytes and a hole at {hole}, as a power cut leaves it: what follows was \
-         never acknowledged and is cut off",
-        path.display()
-    );
-    file.set_len(hole)?;
-    file.sync_all()?;
-    Ok(true)
+    // Somebody else may have read it. What is not written back yet stays, and is data.
+    rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
+    let hole = first_hole(&file)?.filter(|at| *at < length);
+    Ok(hole.map(|at| Hole { path, at, length }))
+}
+
+impl Hole {
+    /// Cuts the file off where the hole begins.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails.
+    pub(super) fn cut_off(self) -> io::Result<()> {
+        let Self { path, at, length } = self;
+        tracing::warn!(
+            "`{}` has {length} bytes and a hole at {at}, as a power cut leaves it: what follows \
+             was never acknowledged and is cut off",
+            path.display()
+        );
+        let file = File::options().write(true).open(&path)?;
+        file.set_len(at)?;
+        file.sync_all()
+    }
 }
 
 /// The names hold zero-padded offsets, so that their order is the log's.

@@ -209,13 +209,13 @@ impl Wal {
 
         let config = Arc::new(config);
         let open = || RaftLog::<WalTypes>::open(config.clone());
-        let opened = match open() {
-            Err(error)
-                if error.kind() == io::ErrorKind::InvalidData && torn_tail::cut_off(directory)? =>
-            {
+        let hole = torn_tail::find(directory)?;
+        let opened = match (open(), hole) {
+            (Err(error), Some(hole)) if error.kind() == io::ErrorKind::InvalidData => {
+                hole.cut_off()?;
                 open()
             }
-            opened => opened,
+            (opened, _) => opened,
         };
         let log = opened.map_err(|error| name_file(directory, &error))?;
         let log = Arc::new(RwLock::new(log));
