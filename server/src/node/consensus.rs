@@ -264,10 +264,10 @@ impl Consensus {
     pub fn vouch(&self) -> Option<Vouch> {
         // First the age, then the state: what was acknowledged before the round is in it.
         let (term, quorum_age) = self.quorum()?;
-        let view = self.published.view();
-        (view.applied_term == term).then_some(Vouch {
+        let position = self.published.position();
+        (position.applied_term == term).then_some(Vouch {
             quorum_age,
-            covers: view.applied_index,
+            covers: position.applied_index,
         })
     }
 

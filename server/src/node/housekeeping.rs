@@ -158,7 +158,7 @@ impl Node {
             tracing::warn!("hears no leader any more: only `stale` reads until one is elected");
         }
         said.leader = hears;
-        let applied = self.0.consensus.published().view().applied_index;
+        let applied = self.0.consensus.published().position().applied_index;
         match self.0.contact.leaders_commit().filter(|_| hears) {
             Some(commit) if applied >= commit && !said.caught_up => {
                 said.caught_up = true;

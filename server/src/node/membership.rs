@@ -168,7 +168,7 @@ impl Node {
                 }
                 let proposal = Proposal {
                     request_id: this.0.request_ids.make(),
-                    taken_at: this.0.consensus.published().view().applied_index,
+                    taken_at: this.0.consensus.published().position().applied_index,
                     origin: this.0.name.clone(),
                     client: None,
                     op: Op::AllocateNode {
@@ -322,7 +322,7 @@ impl Node {
     ///
     /// Raft has stopped, or the snapshot was not there after 60 s.
     pub async fn snapshot(&self) -> Result<u64, ServiceError> {
-        let wanted = self.0.consensus.published().view().applied_index;
+        let wanted = self.0.consensus.published().position().applied_index;
         self.0
             .consensus
             .build_snapshot()

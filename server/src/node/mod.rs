@@ -36,7 +36,7 @@ use tokio::sync::{Mutex, Semaphore};
 use crate::clock;
 use crate::raft::{ClusterId, Member, RaftOptions};
 use crate::runtime;
-use crate::state::RequestId;
+use crate::state::{Position, RequestId};
 
 pub use crate::state::View;
 pub use consensus::Consensus;
@@ -194,42 +194,47 @@ impl Node {
         }
     }
 
-    /// This node's state with the bound on its age: by its own quorum rounds while it leads, by
-    /// what a leader has vouched for otherwise. Both hold for ever, so the better one counts.
-    fn dated_view(&self) -> (Arc<View>, Option<Duration>) {
-        // The round comes first: one that is answered after the state was taken is not about it.
+    /// Reads this node's state, and bounds its age: by its own quorum rounds while it leads, by what
+    /// a leader has vouched for otherwise. Both hold for ever, so the better one counts.
+    fn dated<T>(&self, read: impl FnOnce(&View) -> T) -> Dated<T> {
+        // The round comes first: one that is answered after the state was read is not about it.
         let round = self.0.consensus.quorum();
         let asked = clock::now();
-        let view = self.0.consensus.published().view();
+        let published = self.0.consensus.published();
+        let (value, position) = published.read(|view| (read(view), view.position()));
         let led = round
-            .filter(|(term, _)| *term == view.applied_term)
+            .filter(|(term, _)| *term == position.applied_term)
             .map(|(_, age)| age + clock::since(asked));
-        let followed = self.0.contact.age(view.applied_index);
-        let age = [led, followed].into_iter().flatten().min();
-        (view, age)
+        let followed = self.0.contact.age(position.applied_index);
+        Dated {
+            value,
+            position,
+            age: [led, followed].into_iter().flatten().min(),
+        }
     }
 
-    fn meta(
-        &self,
-        facts: &Facts,
-        level: ReadLevel,
-        view: &View,
-        last_contact: Option<Duration>,
-    ) -> AnswerMeta {
+    fn meta<T>(&self, facts: &Facts, level: ReadLevel, dated: &Dated<T>) -> AnswerMeta {
         AnswerMeta {
-            revision: view.state.revision(),
+            revision: dated.position.revision,
             level,
             term: facts.term,
-            applied_index: view.applied_index,
+            applied_index: dated.position.applied_index,
             served_by: self.0.name.clone(),
             leader: facts.leader.as_ref().map(|leader| leader.name.clone()),
-            last_contact,
+            last_contact: dated.age,
             forwarded: false,
             request_id: None,
             replayed: false,
             timing: Timing::default(),
         }
     }
+}
+
+/// Something read from the state, with where in the log that was and how old it can be.
+struct Dated<T> {
+    value: T,
+    position: Position,
+    age: Option<Duration>,
 }
 
 fn redirect(leader: &Leader, facts: &Facts) -> ServiceError {

@@ -8,7 +8,7 @@ use conclave_shared::{ReadLevel, limits};
 
 use super::consensus::{Consensus, Facts, Leader, ReadError};
 use super::{
-    Answer, LEADER_PAUSE, Node, PeerClient, PeerReply, PeerRequest, ReadOptions, Routing,
+    Answer, Dated, LEADER_PAUSE, Node, PeerClient, PeerReply, PeerRequest, ReadOptions, Routing,
     ServiceError, redirect,
 };
 use crate::clock;
@@ -36,20 +36,17 @@ impl Node {
         options: &ReadOptions,
         key: &Key,
     ) -> Result<Answer<Option<Arc<Record>>>, ServiceError> {
-        let find = |answer: Answer<Arc<View>>| Answer {
-            value: answer.value.state.get(key).cloned(),
-            meta: answer.meta,
-        };
+        let look = |view: &View| view.state.get(key).cloned();
         let level = self.effective_level(options).await?;
         if level != ReadLevel::Default {
-            return Ok(find(self.local_view(options, level).await?));
+            return self.read_here(options, level, look).await;
         }
         let deadline = clock::now() + self.leader_wait();
         loop {
             let facts = self.facts();
             let failure = match facts.remote_leader(self.0.consensus.id()) {
-                None => match self.lease_view(options, &facts).await {
-                    Ok(answer) => return Ok(find(answer)),
+                None => match self.read_under_lease(options, &facts, look).await {
+                    Ok(answer) => return Ok(answer),
                     Err(error) => error,
                 },
                 Some(leader) if options.routing == Routing::Redirect => {
@@ -64,7 +61,7 @@ impl Node {
         }
     }
 
-    /// Returns this node's state once it keeps the level's promise; never forwarded.
+    /// Returns this node's state, frozen, once it keeps the level's promise; never forwarded.
     ///
     /// # Errors
     ///
@@ -97,7 +94,10 @@ impl Node {
             Some(leader) if options.routing == Routing::Redirect && level != ReadLevel::Stale => {
                 Err(redirect(leader, &facts))
             }
-            _ => self.local_view(options, level).await,
+            _ => {
+                self.read_here(options, level, |view| Arc::new(view.clone()))
+                    .await
+            }
         }
     }
 
@@ -117,11 +117,8 @@ impl Node {
         if !self.is_leader(&facts) {
             return Err(self.no_leader("the asked node does not lead"));
         }
-        let answer = self.lease_view(&options, &facts).await?;
-        Ok(Answer {
-            value: answer.value.state.get(key).cloned(),
-            meta: answer.meta,
-        })
+        let look = |view: &View| view.state.get(key).cloned();
+        self.read_under_lease(&options, &facts, look).await
     }
 
     /// Answers a peer that needs a read index; this node must be the leader.
@@ -139,17 +136,19 @@ impl Node {
         };
         self.reach(options.min_revision.unwrap_or(0), options.wait)
             .await?;
-        Ok(match self.dated_view().1 {
+        Ok(match self.dated(|_view| ()).age {
             Some(age) if age <= bound => ReadLevel::Stale,
             _ => ReadLevel::Default,
         })
     }
 
-    async fn local_view(
+    /// Reads this node's state once it keeps the level's promise.
+    async fn read_here<T>(
         &self,
         options: &ReadOptions,
         level: ReadLevel,
-    ) -> Result<Answer<Arc<View>>, ServiceError> {
+        read: impl FnOnce(&View) -> T + Send,
+    ) -> Result<Answer<T>, ServiceError> {
         let began = clock::now();
         if level != ReadLevel::Stale {
             let deadline = began + self.leader_wait();
@@ -166,51 +165,52 @@ impl Node {
         if let Some(wanted) = options.min_revision {
             self.reach(wanted, options.wait).await?;
         }
-        let mut answer = self.answer_here(level);
+        let mut answer = self.answer(level, self.dated(read));
         if level != ReadLevel::Stale {
             answer.meta.timing.read_index = Some(clock::since(began));
         }
         Ok(answer)
     }
 
-    /// The leader's own state under its lease.
-    async fn lease_view(
+    /// Reads the leader's own state under its lease.
+    async fn read_under_lease<T: Send>(
         &self,
         options: &ReadOptions,
         facts: &Facts,
-    ) -> Result<Answer<Arc<View>>, ServiceError> {
+        read: impl Fn(&View) -> T + Send + Sync,
+    ) -> Result<Answer<T>, ServiceError> {
         if let Some(wanted) = options.min_revision {
             self.reach(wanted, options.wait).await?;
         }
-        // Taken before the lease is checked: while the lease held, this was the newest state.
-        let answer = self.answer_here(ReadLevel::Default);
-        if self.lease_holds(facts, &answer.value) {
-            return Ok(answer);
+        // Read before the lease is checked: while the lease held, this was the newest state.
+        let dated = self.dated(&read);
+        if self.lease_holds(facts, dated.position.applied_term) {
+            return Ok(self.answer(ReadLevel::Default, dated));
         }
         let began = clock::now();
         let index = self.next_round(ReadLevel::Default).await?;
         self.reach(index, self.0.options.raft.lease()).await?;
-        let mut answer = self.answer_here(ReadLevel::Default);
+        let mut answer = self.answer(ReadLevel::Default, self.dated(&read));
         answer.meta.timing.read_index = Some(clock::since(began));
         Ok(answer)
     }
 
     /// Returns true when no other node can have become leader before this call, judged without
     /// asking anybody: a quorum answered within half a lease, and nobody was asked to take over.
-    fn lease_holds(&self, facts: &Facts, view: &View) -> bool {
+    fn lease_holds(&self, facts: &Facts, applied_term: u64) -> bool {
         let half = self.0.options.raft.lease() / 2;
         self.is_leader(facts)
-            && view.applied_term == facts.term
+            && applied_term == facts.term
             && facts.voters.contains(&self.0.consensus.id())
             && self.0.handing_over.load(Ordering::SeqCst) != facts.term
             && self.0.consensus.quorum_age().is_some_and(|age| age < half)
     }
 
-    fn answer_here(&self, level: ReadLevel) -> Answer<Arc<View>> {
-        let facts = self.facts();
-        let (view, age) = self.dated_view();
-        let meta = self.meta(&facts, level, &view, age);
-        Answer { value: view, meta }
+    fn answer<T>(&self, level: ReadLevel, dated: Dated<T>) -> Answer<T> {
+        Answer {
+            meta: self.meta(&self.facts(), level, &dated),
+            value: dated.value,
+        }
     }
 
     async fn next_round(&self, level: ReadLevel) -> Result<u64, ServiceError> {
@@ -259,7 +259,7 @@ impl Node {
     /// Waits until this node has applied `wanted`.
     async fn reach(&self, wanted: u64, wait: Duration) -> Result<(), ServiceError> {
         let published = self.0.consensus.published();
-        if published.view().applied_index >= wanted {
+        if published.position().applied_index >= wanted {
             return Ok(());
         }
         let wait = wait.min(Duration::from_millis(limits::READ_WAIT_MS));
@@ -267,7 +267,7 @@ impl Node {
             Ok(()) => Ok(()),
             Err(Elapsed) => Err(ServiceError::NotCaughtUp {
                 wanted,
-                applied: published.view().applied_index,
+                applied: published.position().applied_index,
             }),
         }
     }

@@ -9,9 +9,33 @@ use super::consensus::Facts;
 use super::{Node, PeerReply, PeerRequest};
 use crate::clock;
 use crate::raft::{Member, NodeId};
+use crate::state::View;
 
 /// Longest wait for one member's status.
 const MEMBER_WAIT: Duration = Duration::from_millis(800);
+
+/// What the status shows of the state.
+struct Figures {
+    applied_index: u64,
+    revision: u64,
+    oldest_outcome: Option<u64>,
+    hash: u64,
+    keys: u64,
+    bytes: u64,
+}
+
+impl Figures {
+    fn of(view: &View) -> Self {
+        Self {
+            applied_index: view.applied_index,
+            revision: view.state.revision(),
+            oldest_outcome: view.oldest_outcome,
+            hash: view.hash(),
+            keys: view.state.len() as u64,
+            bytes: view.state.bytes(),
+        }
+    }
+}
 
 impl Node {
     /// Returns this node's own view. Never waits for anybody.
@@ -20,7 +44,7 @@ impl Node {
         let inner = &*self.0;
         let facts = self.facts();
         let progress = inner.consensus.progress();
-        let view = inner.consensus.published().view();
+        let view = inner.consensus.published().read(Figures::of);
         let leads = self.is_leader(&facts);
         let age = |duration: Option<Duration>| duration.map(clock::millis);
         NodeStatus {
@@ -36,12 +60,12 @@ impl Node {
             applied_index: view.applied_index,
             snapshot_index: progress.snapshot,
             purged_index: progress.purged,
-            revision: view.state.revision(),
+            revision: view.revision,
             oldest_revision: None,
             oldest_outcome: view.oldest_outcome,
             state_hash: StateHash {
-                revision: view.state.revision(),
-                hash: format!("{:016x}", view.hash()),
+                revision: view.revision,
+                hash: format!("{:016x}", view.hash),
             },
             quorum_ack_age_ms: age(inner.consensus.quorum_age()),
             leader_contact_age_ms: age((!leads).then(|| inner.contact.since_heard()).flatten()),
@@ -53,8 +77,8 @@ impl Node {
                 .collect(),
             watchers: 0,
             locks: 0,
-            keys: view.state.len() as u64,
-            bytes: view.state.bytes(),
+            keys: view.keys,
+            bytes: view.bytes,
             uptime_ms: clock::millis(clock::since(inner.started)),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ui_build: inner.options.ui_build.to_owned(),

@@ -26,7 +26,7 @@ impl Node {
             request_id: request
                 .request_id
                 .unwrap_or_else(|| self.0.request_ids.make()),
-            taken_at: self.0.consensus.published().view().applied_index,
+            taken_at: self.0.consensus.published().position().applied_index,
             origin: self.0.name.clone(),
             client: request.client,
             op: request.op,
@@ -58,7 +58,7 @@ impl Node {
         if !self.is_leader(&facts) {
             return Err(self.no_leader("no leader is known"));
         }
-        let applied_ms = self.0.consensus.published().view().state.log_time_ms();
+        let applied_ms = self.0.consensus.published().position().log_time_ms;
         let (request_id, taken_at) = (proposal.request_id.clone(), proposal.taken_at);
         let command = Command {
             log_time_ms: self.0.log_clock.now_ms(facts.term, applied_ms),
@@ -93,8 +93,8 @@ impl Node {
             Outcome::Replayed(first) => (*first, true),
             outcome => (outcome, false),
         };
-        let (view, age) = self.dated_view();
-        let mut meta = self.meta(&facts, ReadLevel::Consistent, &view, age);
+        let dated = self.dated(|_view| ());
+        let mut meta = self.meta(&facts, ReadLevel::Consistent, &dated);
         meta.revision = changed_at(&outcome).unwrap_or(meta.revision);
         meta.applied_index = applied.index;
         meta.term = applied.term;

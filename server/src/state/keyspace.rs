@@ -49,13 +49,27 @@ impl Record {
     }
 }
 
+/// A record with its digest, so that the record need not be read again to forget it.
+#[derive(Debug, Clone)]
+struct Slot {
+    record: Arc<Record>,
+    digest: u64,
+}
+
+impl Slot {
+    fn new(key: &Key, record: Arc<Record>) -> Self {
+        let digest = hash(key, &record);
+        Self { record, digest }
+    }
+}
+
 /// The key space at one revision.
 #[derive(Debug, Clone, Default)]
 pub struct State {
     revision: u64,
     log_time_ms: u64,
     wall_time_ms: u64,
-    keys: OrdMap<Key, Arc<Record>>,
+    keys: OrdMap<Key, Slot>,
     bytes: u64,
     hash: u64,
 }
@@ -110,7 +124,7 @@ impl State {
         origin: &Arc<str>,
     ) -> Outcome {
         if !condition.is_empty() {
-            let current = self.keys.get(&put.key);
+            let current = self.get(&put.key);
             if !holds(condition, current.map(AsRef::as_ref)) {
                 return rejected(current);
             }
@@ -132,11 +146,13 @@ impl State {
             self.insert(&put.key, Arc::new(record));
             return (stamps, None);
         };
-        let record = Arc::new(next_record(index, put, Some(slot), origin));
-        let previous = std::mem::replace(slot, record.clone());
-        self.count(&put.key, &record);
+        let record = next_record(index, put, Some(&slot.record), origin);
+        let stamps = record.stamps();
+        let new = Slot::new(&put.key, Arc::new(record));
+        let previous = std::mem::replace(slot, new.clone());
+        self.count(&put.key, &new);
         self.forget(&put.key, &previous);
-        (record.stamps(), Some(previous))
+        (stamps, Some(previous.record))
     }
 
     fn delete_if(
@@ -146,7 +162,7 @@ impl State {
         condition: &Condition,
         return_previous: bool,
     ) -> Outcome {
-        let current = self.keys.get(key);
+        let current = self.get(key);
         if !holds(condition, current.map(AsRef::as_ref)) {
             return rejected(current);
         }
@@ -185,24 +201,25 @@ impl State {
     }
 
     fn insert(&mut self, key: &Key, record: Arc<Record>) {
-        self.count(key, &record);
-        self.keys.insert(key.clone(), record);
+        let slot = Slot::new(key, record);
+        self.count(key, &slot);
+        self.keys.insert(key.clone(), slot);
     }
 
     fn remove(&mut self, key: &Key) -> Option<Arc<Record>> {
         let old = self.keys.remove(key)?;
         self.forget(key, &old);
-        Some(old)
+        Some(old.record)
     }
 
-    fn count(&mut self, key: &Key, record: &Record) {
-        self.bytes += size(key, record);
-        self.hash = self.hash.wrapping_add(hash(key, record));
+    fn count(&mut self, key: &Key, slot: &Slot) {
+        self.bytes += size(key, &slot.record);
+        self.hash = self.hash.wrapping_add(slot.digest);
     }
 
-    fn forget(&mut self, key: &Key, record: &Record) {
-        self.bytes -= size(key, record);
-        self.hash = self.hash.wrapping_sub(hash(key, record));
+    fn forget(&mut self, key: &Key, slot: &Slot) {
+        self.bytes -= size(key, &slot.record);
+        self.hash = self.hash.wrapping_sub(slot.digest);
     }
 }
 
@@ -254,13 +271,14 @@ impl State {
     /// Returns a key's record.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Arc<Record>> {
-        self.keys.get(key)
+        self.keys.get(key).map(|slot| &slot.record)
     }
 
     /// Returns the keys from `start` on, in byte order.
     pub fn from<'a>(&'a self, start: &'a str) -> impl Iterator<Item = (&'a Key, &'a Arc<Record>)> {
         self.keys
             .range::<_, str>((Bound::Included(start), Bound::Unbounded))
+            .map(|(key, slot)| (key, &slot.record))
     }
 
     /// Returns the keys that start with `prefix`, in byte order.

@@ -16,7 +16,7 @@ pub use command::{Command, Condition, ContentType, Key, Op, Put, RequestId};
 pub use keyspace::{Record, Stamps, State};
 pub use outcome::{Outcome, Rejection};
 pub use requests::{Requests, Settled, SettledRequest};
-pub use view::View;
+pub use view::{Position, View};
 
 /// Applies one command at a log index, at most once per request id, and returns what it did.
 ///

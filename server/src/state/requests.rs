@@ -184,13 +184,13 @@ impl Requests {
         let number = self
             .first
             .wrapping_add(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+        let id_hashed = id_hash(&entry.id);
         self.bytes += size(&entry);
-        self.hash = self.hash.wrapping_add(hash(&entry));
+        self.hash = self.hash.wrapping_add(hash(&entry, id_hashed));
         let (entries, first) = (&self.entries, self.first);
-        self.index
-            .insert_unique(id_hash(&entry.id), number, |number| {
-                id_hash(&entries[offset(first, *number)].id)
-            });
+        self.index.insert_unique(id_hashed, number, |number| {
+            id_hash(&entries[offset(first, *number)].id)
+        });
         self.entries.push_back(entry);
     }
 
@@ -202,14 +202,12 @@ impl Requests {
             if self.bytes <= BYTES && now_ms.saturating_sub(oldest.log_time_ms) <= LONGEST_MS {
                 return;
             }
+            let id_hashed = id_hash(&oldest.id);
             self.bytes -= size(oldest);
-            self.hash = self.hash.wrapping_sub(hash(oldest));
+            self.hash = self.hash.wrapping_sub(hash(oldest, id_hashed));
             self.forgotten = oldest.index;
             let first = self.first;
-            if let Ok(found) = self
-                .index
-                .find_entry(id_hash(&oldest.id), |number| *number == first)
-            {
+            if let Ok(found) = self.index.find_entry(id_hashed, |number| *number == first) {
                 found.remove();
             }
             self.entries.pop_front();
@@ -301,7 +299,7 @@ fn fingerprint(op: &Op) -> u64 {
     xxh3_64(&postcard::to_allocvec(op).unwrap_or_default())
 }
 
-fn hash(entry: &SettledRequest) -> u64 {
+fn hash(entry: &SettledRequest, id_hash: u64) -> u64 {
     let (kind, a, b, c) = match entry.settled {
         Settled::Put(stamps) => (
             0,
@@ -331,7 +329,7 @@ fn hash(entry: &SettledRequest) -> u64 {
     for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
         place.copy_from_slice(&number.to_le_bytes());
     }
-    xxh3_64_with_seed(&bytes, id_hash(&entry.id))
+    xxh3_64_with_seed(&bytes, id_hash)
 }
 
 #[cfg(test)]

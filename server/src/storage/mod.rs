@@ -87,7 +87,7 @@ pub async fn may_be_bound(
     if log.read_vote().await?.is_none() {
         return Ok(false);
     }
-    let applied = published.view().applied_index;
+    let applied = published.position().applied_index;
     let above = log.try_get_log_entries(applied + 1..).await?;
     let changes = |entry: &Entry| matches!(entry.payload, Payload::Membership(_));
     Ok(**published.voters() != [id] || above.iter().any(changes))

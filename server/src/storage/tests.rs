@@ -15,7 +15,7 @@ use openraft::{RaftLogReader, RaftSnapshotBuilder, StorageError};
 
 use super::{LogStore, Snapshots, StateMachine, Storage, Wal};
 use crate::raft::{Entry, LogId, Payload, TypeConfig, Vote};
-use crate::state::{Command, Condition, Key, Op, Put, RequestId};
+use crate::state::{Command, Condition, Key, Op, Put, RequestId, View};
 
 struct Durable;
 struct InMemory;
@@ -316,7 +316,10 @@ async fn a_snapshot_restores_the_same_state_and_replaces_the_older_one() {
         .install_snapshot(&current.meta, current.snapshot)
         .await
         .unwrap();
-    let (one, two) = (machine.published().view(), other.published().view());
+    let (one, two) = (
+        machine.published().read(View::clone),
+        other.published().read(View::clone),
+    );
     assert_eq!((one.state.hash(), one.state.len()), (two.state.hash(), 11));
     assert_eq!(two.applied_index, 11);
     assert_eq!(two.state.log_time_ms(), 11);
