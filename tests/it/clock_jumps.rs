@@ -4,11 +4,10 @@
 
 use std::time::Duration;
 
-use conclave_tests::Cluster;
-use conclave_tests::judged::Judged;
+use conclave_tests::faults::wall_clock::{WallClock, library};
+use conclave_tests::load::judged::Judged;
 use conclave_tests::said::{measured, skipped};
-use conclave_tests::wall_clock::{WallClock, library};
-use conclave_tests::writers::Writers;
+use conclave_tests::{Cluster, Writers};
 
 const HOUR: i64 = 3_600;
 /// Answers that each client gets between two jumps.

@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use conclave_tests::problem::assert_problem;
-use conclave_tests::writers::Writers;
-use conclave_tests::{Cluster, Request, wait_for};
+use conclave_tests::http::assert_problem;
+use conclave_tests::{Cluster, Request, Writers, wait_for};
 
 /// Longest wait for a cluster to take writes again, on a busy machine.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(20);

@@ -4,10 +4,9 @@
 
 use std::time::Duration;
 
-use conclave_tests::Cluster;
 use conclave_tests::effort::rounds;
 use conclave_tests::said::measured;
-use conclave_tests::writers::Writers;
+use conclave_tests::{Cluster, Writers};
 
 /// The promise for 99 of 100 kills.
 const PAUSE: Duration = Duration::from_secs(3);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use conclave_tests::counters::{Counters, Plan};
+use conclave_tests::load::counters::{Counters, Plan};
 use conclave_tests::{Cluster, Links, Random, wait_for};
 
 /// Longest wait for the increments, or for a part of them, on a busy machine.

@@ -3,12 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use conclave_tests::counter::{Readers, Writer, age_of, judge};
 use conclave_tests::faults::Faults;
-use conclave_tests::problem::assert_is_problem;
+use conclave_tests::http::assert_is_problem;
+use conclave_tests::load::counter::{Readers, Writer, age_of, judge};
 use conclave_tests::wait::before_retry;
-use conclave_tests::writers::Writers;
-use conclave_tests::{Cluster, Node, Random, Request, wait_for};
+use conclave_tests::{Cluster, Node, Random, Request, Writers, wait_for};
 
 /// Longest wait for a cluster to take writes again, on a busy machine.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(20);

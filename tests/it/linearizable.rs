@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use conclave_tests::campaign::{Campaign, Clocks, Kind, pause_leaders};
+use conclave_tests::faults::clocks;
 use conclave_tests::history::{self, Checked, Counts, Limits};
-use conclave_tests::{Cluster, Random, clocks};
+use conclave_tests::{Cluster, Random};
 
 const SEED: &str = "CONCLAVE_TEST_SEED";
 /// Seconds of the long campaign.

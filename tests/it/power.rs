@@ -8,11 +8,11 @@
 use std::time::{Duration, Instant};
 
 use conclave_tests::effort::rounds;
-use conclave_tests::loop_disk;
-use conclave_tests::native::{LATE_SYNC, NO_SYNC, Native};
-use conclave_tests::power::{Cut, Neighbour, PowerSwitch};
+use conclave_tests::faults::loop_disk;
+use conclave_tests::faults::native::{LATE_SYNC, NO_SYNC, Native};
+use conclave_tests::faults::power::{Cut, Neighbour, PowerSwitch};
+use conclave_tests::load::writers::{History, Writers};
 use conclave_tests::said::{measured, skipped};
-use conclave_tests::writers::{History, Writers};
 use conclave_tests::{Cluster, Random, wait_for};
 
 const SEED: &str = "CONCLAVE_TEST_SEED";

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use conclave_tests::problem::assert_is_problem;
+use conclave_tests::http::assert_is_problem;
 use conclave_tests::{Cluster, Random, Request};
 
 const SEED: &str = "CONCLAVE_TEST_SEED";

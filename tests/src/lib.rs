@@ -9,38 +9,21 @@
 //! Environment: `CONCLAVE_BIN` names the binary to test; else `conclave` next to the test's own
 //! executable, which is built when that is needed.
 
-pub mod binary;
 pub mod campaign;
-pub mod clocks;
 pub mod cluster;
-pub mod counter;
-pub mod counters;
 pub mod effort;
 pub mod faults;
 pub mod history;
 pub mod http;
-pub mod judged;
-pub mod links;
-pub mod loop_disk;
-pub mod native;
-pub mod node;
-pub mod ports;
-pub mod power;
-pub mod problem;
+pub mod load;
 pub mod random;
-pub mod repeats;
-pub mod run;
 pub mod said;
-pub mod transcript;
-pub mod usage;
 pub mod wait;
-pub mod wall_clock;
-pub mod writers;
 
-pub use cluster::Cluster;
+pub use cluster::run::run_node;
+pub use cluster::{Cluster, Node, Ports};
+pub use faults::links::Links;
 pub use http::{Client, Request, Response};
-pub use links::Links;
-pub use node::Node;
+pub use load::Writers;
 pub use random::Random;
-pub use run::run_node;
 pub use wait::wait_for;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
+use crate::cluster::Node;
 use crate::http::{Client, Failure, Request, Response};
-use crate::node::Node;
 use crate::random::{Random, fresh_seed};
 use crate::wait::{before_retry, wait_for};
 

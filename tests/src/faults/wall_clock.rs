@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::node::Node;
+use crate::cluster::Node;
 use crate::wait::wait_for;
 
 /// Longest time until a node shows the time that it was set to.

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::node::Node;
+use crate::cluster::Node;
 
 /// The file, relative to the working directory that each node has for itself.
 const FILE: &str = "clock";

@@ -13,7 +13,7 @@ static BINARY: OnceLock<PathBuf> = OnceLock::new();
 /// # Panics
 ///
 /// There is no binary and none can be built.
-pub fn conclave() -> &'static Path {
+pub(super) fn conclave() -> &'static Path {
     BINARY.get_or_init(|| match locate() {
         Ok(path) => path,
         Err(error) => panic!("no conclave binary to test: {error:#}"),

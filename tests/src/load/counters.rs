@@ -12,10 +12,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
+use crate::cluster::Node;
 use crate::http::{Client, Failure, Request, Response};
-use crate::node::Node;
+use crate::load::repeats::under;
 use crate::random::Random;
-use crate::repeats::under;
 use crate::wait::{before_retry, wait_for};
 
 /// Longest wait of a client for one answer; shorter than a node's own, so that a client gives up
