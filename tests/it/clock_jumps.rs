@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use conclave_tests::faults::wall_clock::{WallClock, library};
+use conclave_tests::faults::clocks::{self, Faked, WallClock};
 use conclave_tests::load::judged::Judged;
 use conclave_tests::said::{measured, skipped};
 use conclave_tests::{Cluster, Writers};
@@ -16,7 +16,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn a_clock_that_jumps_by_an_hour_changes_no_read_and_no_outcome() {
-    let Some(library) = library() else {
+    let Some(library) = clocks::library(Faked::Wall) else {
         return skipped("clock jumps need libfaketime");
     };
     let mut cluster = Cluster::builder().alone().prepare().await;

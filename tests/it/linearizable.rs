@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use conclave_tests::campaign::{Campaign, Clocks, Kind, pause_leaders};
-use conclave_tests::faults::clocks;
+use conclave_tests::faults::clocks::{self, Faked};
 use conclave_tests::history::{self, Checked, Counts, Limits};
 use conclave_tests::{Cluster, Random};
 
@@ -119,7 +119,7 @@ async fn a_thawed_leader_answers_no_default_read_from_before_its_pause() {
 
 #[tokio::test]
 async fn a_leader_whose_clock_stood_still_is_caught_at_default_and_safe_at_consistent() {
-    let Some(library) = clocks::library() else {
+    let Some(library) = clocks::library(Faked::All) else {
         report("skipped: no libfaketime on this machine");
         return;
     };

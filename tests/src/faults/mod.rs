@@ -6,6 +6,5 @@ pub mod loop_disk;
 pub mod native;
 pub mod power;
 mod random_faults;
-pub mod wall_clock;
 
 pub use random_faults::{Fault, Faults};
