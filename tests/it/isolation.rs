@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use conclave_tests::faults::Faults;
 use conclave_tests::http::assert_is_problem;
-use conclave_tests::load::counter::{Readers, Writer, age_of, judge};
+use conclave_tests::load::stale_reads::{Readers, Writer, age_of, judge};
 use conclave_tests::wait::before_retry;
 use conclave_tests::{Cluster, Node, Random, Request, Writers, wait_for};
 

@@ -11,7 +11,7 @@ use conclave_tests::effort::rounds;
 use conclave_tests::faults::loop_disk;
 use conclave_tests::faults::native::{LATE_SYNC, NO_SYNC, Native};
 use conclave_tests::faults::power::{Cut, Neighbour, PowerSwitch};
-use conclave_tests::load::writers::{History, Writers};
+use conclave_tests::load::writers::{WriteLog, Writers};
 use conclave_tests::said::{measured, skipped};
 use conclave_tests::{Cluster, Random, wait_for};
 
@@ -31,7 +31,7 @@ struct Bench {
     cluster: Cluster,
     switch: PowerSwitch,
     random: Random,
-    history: Option<History>,
+    history: Option<WriteLog>,
     cuts: usize,
     in_disk: usize,
     just_before: usize,
@@ -97,7 +97,7 @@ impl Bench {
         self.cluster.assert_converged().await;
     }
 
-    fn note(&mut self, cut: &Cut, history: History) {
+    fn note(&mut self, cut: &Cut, history: WriteLog) {
         self.cuts += 1;
         self.in_disk += cut.in_disk;
         self.just_before += history.acknowledged_before(cut.at, JUST_BEFORE);
@@ -218,7 +218,7 @@ async fn found_by_cuts(library: &Native, most: usize) -> String {
 }
 
 /// Says what the cut has broken, as soon as a node has ended or one answers.
-async fn verdict(cluster: &mut Cluster, history: &History) -> Result<Option<String>, String> {
+async fn verdict(cluster: &mut Cluster, history: &WriteLog) -> Result<Option<String>, String> {
     for node in cluster.nodes_mut() {
         if let Some(status) = node.exited() {
             let log = node.stderr();
