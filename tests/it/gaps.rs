@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use conclave_tests::effort::rounds;
 use conclave_tests::said::measured;
+use conclave_tests::settings::rounds;
 use conclave_tests::{Cluster, Writers};
 
 /// The promise for 99 of 100 kills.

@@ -3,19 +3,17 @@
 use std::time::{Duration, Instant};
 
 use conclave_tests::load::increments::{Increments, Plan};
-use conclave_tests::{Cluster, Links, Random, wait_for};
+use conclave_tests::{Cluster, Links, Random, settings, wait_for};
 
 /// Longest wait for the increments, or for a part of them, on a busy machine.
 const COUNTED_WITHIN: Duration = Duration::from_secs(180);
 /// Longest time of a fault.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(20);
-/// The seed of the increments and of the failures under them.
-const SEED: &str = "CONCLAVE_TEST_SEED";
 
 #[tokio::test]
 async fn ten_thousand_increments_count_once_each_whatever_is_cut() {
-    let seed = Random::seed(SEED);
-    println!("increments: {SEED}={seed}");
+    // Of the increments and of the failures under them.
+    let seed = settings::seed();
     let plan = Plan {
         seed,
         clients: 12,

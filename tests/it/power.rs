@@ -2,20 +2,19 @@
 //! opens. And the proof that such a cut finds a server that acknowledges what it has not synced.
 //!
 //! Needs root, loop devices, `mkfs.ext4` and a C compiler, and is skipped with a counted line where
-//! one is missing. Replay of the distances between the cuts: `CONCLAVE_TEST_SEED=<seed>`. CI cuts one
+//! one is missing. Replay of the distances between the cuts: `CONCLAVE_TEST_SEED`. CI cuts one
 //! node 20 times and all nodes 10 times; `CONCLAVE_TEST_FULL=1` does ten times as much.
 
 use std::time::{Duration, Instant};
 
-use conclave_tests::effort::rounds;
 use conclave_tests::faults::loop_disk;
 use conclave_tests::faults::native::{LATE_SYNC, NO_SYNC, Native};
 use conclave_tests::faults::power::{Cut, Neighbour, PowerSwitch};
 use conclave_tests::load::writers::{WriteLog, Writers};
 use conclave_tests::said::{measured, skipped};
+use conclave_tests::settings::{self, rounds};
 use conclave_tests::{Cluster, Random, wait_for};
 
-const SEED: &str = "CONCLAVE_TEST_SEED";
 /// Size of a node's disk; what is not used of it takes no room.
 const DISK_MIB: u64 = 512;
 /// Small enough that snapshots and purges are under way when the power fails.
@@ -131,9 +130,7 @@ async fn power_cuts_of_one_node_lose_no_acknowledged_write() {
         return skipped(&format!("power cuts of one node need {what}"));
     }
     let started = Instant::now();
-    let seed = Random::seed(SEED);
-    println!("{SEED}={seed}");
-    let mut bench = Bench::start(seed).await;
+    let mut bench = Bench::start(settings::seed()).await;
     for round in 0..rounds(20, 200) {
         // The leader every other time; the election after it makes another one.
         let node = if round % 2 == 0 {
@@ -153,9 +150,7 @@ async fn power_cuts_of_all_nodes_at_once_lose_no_acknowledged_write() {
         return skipped(&format!("power cuts of all nodes need {what}"));
     }
     let started = Instant::now();
-    let seed = Random::seed(SEED);
-    println!("{SEED}={seed}");
-    let mut bench = Bench::start(seed).await;
+    let mut bench = Bench::start(settings::seed()).await;
     for _ in 0..rounds(10, 100) {
         bench.round(&[0, 1, 2]).await;
     }

@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::settings;
+
 static BINARY: OnceLock<PathBuf> = OnceLock::new();
 
 /// Returns the path of `conclave`.
@@ -21,11 +23,11 @@ pub(super) fn conclave() -> &'static Path {
 }
 
 fn locate() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("CONCLAVE_BIN") {
-        let path = PathBuf::from(path);
+    if let Some(path) = settings::binary() {
         ensure!(
             path.is_file(),
-            "CONCLAVE_BIN={} is not a file",
+            "{}={} is not a file",
+            settings::BINARY,
             path.display()
         );
         return Ok(path.canonicalize()?);
