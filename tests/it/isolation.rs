@@ -3,14 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use conclave_tests::cluster::RECOVERED_WITHIN;
 use conclave_tests::faults::Faults;
 use conclave_tests::http::assert_is_problem;
 use conclave_tests::load::stale_reads::{Readers, Writer, age_of, judge};
 use conclave_tests::wait::before_retry;
 use conclave_tests::{Cluster, Node, Request, Writers, settings, wait_for};
 
-/// Longest wait for a cluster to take writes again, on a busy machine.
-const RECOVERED_WITHIN: Duration = Duration::from_secs(20);
 /// Longest election timeout, which is the leader's lease.
 const LEASE: Duration = Duration::from_secs(1);
 /// The harness and a busy machine may be that much later than the server.
@@ -30,10 +29,7 @@ async fn an_isolated_leader_is_replaced_and_takes_over_what_it_missed() {
     let links = cluster.links();
     let old = cluster.leader().await;
     let others = cluster.followers().await;
-    let majority: Vec<_> = others
-        .iter()
-        .map(|&index| cluster[index].http_address())
-        .collect();
+    let majority = cluster.addresses_of(&others);
     links.isolate(old);
     wait_for("another leader", RECOVERED_WITHIN, async || {
         for &index in &others {

@@ -27,6 +27,8 @@ pub use node::Node;
 use node::READY_WITHIN;
 pub use ports::Ports;
 
+/// Longest wait for a cluster to take writes again after a fault, on a busy machine.
+pub const RECOVERED_WITHIN: Duration = Duration::from_secs(20);
 /// Starts tried when somebody takes a reserved port.
 const STARTS: usize = 5;
 /// Longest time for an election, or for equal states after the last write.
@@ -157,6 +159,15 @@ impl Cluster {
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
         self.running().map(Node::http_address).collect()
+    }
+
+    /// Returns where clients reach some of the nodes.
+    #[must_use]
+    pub fn addresses_of(&self, nodes: &[usize]) -> Vec<String> {
+        nodes
+            .iter()
+            .map(|&index| self[index].http_address())
+            .collect()
     }
 
     fn running(&self) -> impl Iterator<Item = &Node> {
