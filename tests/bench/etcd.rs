@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use conclave_tests::ports::Ports;
+use conclave_tests::Ports;
 use tempfile::TempDir;
 
 use crate::grpc::{Grpc, RANGE_KVS};

@@ -9,7 +9,8 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use conclave_tests::{Random, usage};
+use conclave_tests::Random;
+use conclave_tests::cluster::usage;
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use conclave_tests::{Client, Cluster, Node, Request, usage};
+use conclave_tests::cluster::usage;
+use conclave_tests::{Client, Cluster, Node, Request};
 use serde_json::Value;
 use tokio::time::timeout;
 

@@ -4,11 +4,10 @@
 
 use std::time::Duration;
 
-use conclave_tests::Cluster;
-use conclave_tests::judged::Judged;
+use conclave_tests::faults::clocks::{self, Faked, WallClock};
+use conclave_tests::load::strict_reads::StrictReads;
 use conclave_tests::said::{measured, skipped};
-use conclave_tests::wall_clock::{WallClock, library};
-use conclave_tests::writers::Writers;
+use conclave_tests::{Cluster, Writers};
 
 const HOUR: i64 = 3_600;
 /// Answers that each client gets between two jumps.
@@ -17,7 +16,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn a_clock_that_jumps_by_an_hour_changes_no_read_and_no_outcome() {
-    let Some(library) = library() else {
+    let Some(library) = clocks::library(Faked::Wall) else {
         return skipped("clock jumps need libfaketime");
     };
     let mut cluster = Cluster::builder().alone().prepare().await;
@@ -30,15 +29,15 @@ async fn a_clock_that_jumps_by_an_hour_changes_no_read_and_no_outcome() {
     let leader = cluster.leader().await;
     let term = cluster[leader].status_number("term").await;
     let writers = Writers::start(&cluster.addresses(), 2);
-    let counter = Judged::start(&cluster.addresses());
-    counter.wait_answers(BETWEEN, ANSWERED_WITHIN).await;
+    let reads = StrictReads::start(&cluster.addresses());
+    reads.wait_answers(BETWEEN, ANSWERED_WITHIN).await;
 
     let mut jumps = 0;
     for shift in 0..cluster.nodes().len() {
         let node = (leader + shift) % cluster.nodes().len();
         for seconds in [HOUR, -HOUR, 0] {
             clocks[node].jump(&cluster[node], seconds).await;
-            counter.wait_answers(BETWEEN, ANSWERED_WITHIN).await;
+            reads.wait_answers(BETWEEN, ANSWERED_WITHIN).await;
             jumps += 1;
         }
     }
@@ -47,9 +46,9 @@ async fn a_clock_that_jumps_by_an_hour_changes_no_read_and_no_outcome() {
         clocks[node].jump(&cluster[node], seconds).await;
         jumps += 1;
     }
-    counter.wait_answers(BETWEEN, ANSWERED_WITHIN).await;
+    reads.wait_answers(BETWEEN, ANSWERED_WITHIN).await;
 
-    let counts = counter.stop().await;
+    let counts = reads.stop().await;
     let history = writers.stop().await;
     assert!(counts.wrong.is_empty(), "{:#?}", counts.wrong);
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conclave_tests::problem::assert_problem;
+use conclave_tests::http::assert_problem;
 use conclave_tests::{Client, Cluster, Request, Response, wait_for};
 
 const LEVELS: [&str; 3] = ["stale", "default", "consistent"];

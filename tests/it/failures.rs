@@ -2,12 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use conclave_tests::problem::assert_problem;
-use conclave_tests::writers::Writers;
-use conclave_tests::{Cluster, Request, wait_for};
-
-/// Longest wait for a cluster to take writes again, on a busy machine.
-const RECOVERED_WITHIN: Duration = Duration::from_secs(20);
+use conclave_tests::cluster::RECOVERED_WITHIN;
+use conclave_tests::http::assert_problem;
+use conclave_tests::{Cluster, Request, Writers, wait_for};
 
 #[tokio::test]
 async fn a_killed_leader_loses_no_acknowledged_write() {
@@ -49,11 +46,8 @@ async fn leaders_killed_one_after_another_lose_no_acknowledged_write() {
 async fn a_frozen_leader_is_replaced_and_follows_when_it_thaws() {
     let cluster = Cluster::start().await;
     let frozen = cluster.leader().await;
-    let others: Vec<_> = cluster.followers().await;
-    let addresses: Vec<_> = others
-        .iter()
-        .map(|&index| cluster[index].http_address())
-        .collect();
+    let others = cluster.followers().await;
+    let addresses = cluster.addresses_of(&others);
     let writers = Writers::start(&addresses, 4);
     writers.wait_acknowledged(50, RECOVERED_WITHIN).await;
     cluster[frozen].pause();
@@ -154,11 +148,8 @@ async fn twenty_kills_of_a_single_node_lose_no_acknowledged_write() {
 async fn a_leader_that_is_asked_to_stop_hands_over_first() {
     let mut cluster = Cluster::builder().alone().start().await;
     let leader = cluster.leader().await;
-    let others: Vec<_> = cluster.followers().await;
-    let addresses: Vec<_> = others
-        .iter()
-        .map(|&index| cluster[index].http_address())
-        .collect();
+    let others = cluster.followers().await;
+    let addresses = cluster.addresses_of(&others);
     let writers = Writers::start(&addresses, 4);
     writers.wait_acknowledged(200, RECOVERED_WITHIN).await;
     let status = cluster[leader].stop().await;

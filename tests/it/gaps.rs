@@ -4,14 +4,13 @@
 
 use std::time::Duration;
 
-use conclave_tests::Cluster;
-use conclave_tests::effort::rounds;
+use conclave_tests::cluster::RECOVERED_WITHIN;
 use conclave_tests::said::measured;
-use conclave_tests::writers::Writers;
+use conclave_tests::settings::rounds;
+use conclave_tests::{Cluster, Writers};
 
 /// The promise for 99 of 100 kills.
 const PAUSE: Duration = Duration::from_secs(3);
-const RECOVERED_WITHIN: Duration = Duration::from_secs(20);
 /// Acknowledged writes of each client before and after a kill.
 const AROUND: u64 = 20;
 

@@ -3,8 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use conclave_tests::http::Connection;
-use conclave_tests::problem::assert_problem;
+use conclave_tests::http::{Connection, assert_problem};
 use conclave_tests::{Cluster, Request};
 
 const KEY_BYTES: usize = 1_024;

@@ -2,20 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use conclave_tests::counters::{Counters, Plan};
-use conclave_tests::{Cluster, Links, Random, wait_for};
+use conclave_tests::load::increments::{Increments, Plan};
+use conclave_tests::{Cluster, Links, Random, settings, wait_for};
 
 /// Longest wait for the increments, or for a part of them, on a busy machine.
 const COUNTED_WITHIN: Duration = Duration::from_secs(180);
 /// Longest time of a fault.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(20);
-/// The seed of the increments and of the failures under them.
-const SEED: &str = "CONCLAVE_TEST_SEED";
 
 #[tokio::test]
 async fn ten_thousand_increments_count_once_each_whatever_is_cut() {
-    let seed = Random::seed(SEED);
-    println!("increments: {SEED}={seed}");
+    // Of the increments and of the failures under them.
+    let seed = settings::seed();
     let plan = Plan {
         seed,
         clients: 12,
@@ -27,14 +25,14 @@ async fn ten_thousand_increments_count_once_each_whatever_is_cut() {
     let mut random = Random::new(seed);
     let faults = Fault::shuffled(&mut random);
     let started = Instant::now();
-    let counters = Counters::start(&cluster.addresses(), plan);
+    let increments = Increments::start(&cluster.addresses(), plan);
     let step = plan.increments / (faults.len() as u64 + 1);
     for (number, fault) in (1..).zip(&faults) {
-        counters.wait_done(number * step, COUNTED_WITHIN).await;
+        increments.wait_done(number * step, COUNTED_WITHIN).await;
         let hold = Duration::from_millis(300 + random.below(1_200) as u64);
         fault.make(&mut cluster, &links, &mut random, hold).await;
     }
-    let tally = counters.finish(COUNTED_WITHIN).await;
+    let tally = increments.finish(COUNTED_WITHIN).await;
     println!(
         "increments: {} succeeded, {} refused, {} replays, {} unclear, of them settled as applied \
          {} and as not applied {}; {:?} with {faults:?}",

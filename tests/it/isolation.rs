@@ -1,17 +1,15 @@
 //! Nodes that are cut off while their processes run: what they still answer, and how old it is.
-//! Replay the random faults: `CONCLAVE_TEST_SEED=<seed>`; more: `CONCLAVE_TEST_READS=<number>`.
+//! Replay the random faults: `CONCLAVE_TEST_SEED`; more: `CONCLAVE_TEST_READS`.
 
 use std::time::{Duration, Instant};
 
-use conclave_tests::counter::{Readers, Writer, age_of, judge};
+use conclave_tests::cluster::RECOVERED_WITHIN;
 use conclave_tests::faults::Faults;
-use conclave_tests::problem::assert_is_problem;
+use conclave_tests::http::assert_is_problem;
+use conclave_tests::load::stale_reads::{Readers, Writer, age_of, judge};
 use conclave_tests::wait::before_retry;
-use conclave_tests::writers::Writers;
-use conclave_tests::{Cluster, Node, Random, Request, wait_for};
+use conclave_tests::{Cluster, Node, Request, Writers, settings, wait_for};
 
-/// Longest wait for a cluster to take writes again, on a busy machine.
-const RECOVERED_WITHIN: Duration = Duration::from_secs(20);
 /// Longest election timeout, which is the leader's lease.
 const LEASE: Duration = Duration::from_secs(1);
 /// The harness and a busy machine may be that much later than the server.
@@ -24,10 +22,6 @@ const WATCHED: Duration = Duration::from_millis(4_500);
 const CLOCK_SLACK: Duration = Duration::from_millis(100);
 /// By how much a stale read may be older than it says: one message delay, and the harness.
 const AGE_SLACK: Duration = Duration::from_millis(50);
-/// Variable with the seed of the faults.
-const SEED: &str = "CONCLAVE_TEST_SEED";
-/// Variable with another number of stale reads.
-const READS: &str = "CONCLAVE_TEST_READS";
 
 #[tokio::test]
 async fn an_isolated_leader_is_replaced_and_takes_over_what_it_missed() {
@@ -35,10 +29,7 @@ async fn an_isolated_leader_is_replaced_and_takes_over_what_it_missed() {
     let links = cluster.links();
     let old = cluster.leader().await;
     let others = cluster.followers().await;
-    let majority: Vec<_> = others
-        .iter()
-        .map(|&index| cluster[index].http_address())
-        .collect();
+    let majority = cluster.addresses_of(&others);
     links.isolate(old);
     wait_for("another leader", RECOVERED_WITHIN, async || {
         for &index in &others {
@@ -223,9 +214,8 @@ async fn no_stale_read_is_older_than_it_says() {
     const KEY: &str = "counter";
     const READERS_PER_NODE: usize = 4;
     const FAULTS: usize = 28;
-    let goal = std::env::var(READS).map_or(20_000, |text| text.parse().expect("a number"));
-    let seed = Random::seed(SEED);
-    println!("{SEED}={seed}");
+    let goal = settings::number(settings::READS, 20_000);
+    let seed = settings::seed();
     let cluster = Cluster::builder().links().alone().start().await;
     let addresses = cluster.addresses();
     let started = Instant::now();
@@ -261,7 +251,7 @@ async fn no_stale_read_is_older_than_it_says() {
     assert!(silent * 10 < reads.len() * 3, "{silent} of {}", reads.len());
     assert!(
         verdict.lies.is_empty(),
-        "{SEED}={seed}: {} of {} reads were older than they said, by {} ms at most:\n{}",
+        "seed {seed}: {} of {} reads were older than they said, by {} ms at most:\n{}",
         verdict.lies.len(),
         verdict.claims,
         verdict.worst_ms,

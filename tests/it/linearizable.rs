@@ -5,40 +5,22 @@
 
 use std::time::Duration;
 
+use conclave_tests::Cluster;
 use conclave_tests::campaign::{Campaign, Clocks, Kind, pause_leaders};
+use conclave_tests::faults::clocks::{self, Faked};
 use conclave_tests::history::{self, Checked, Counts, Limits};
-use conclave_tests::{Cluster, Random, clocks};
+use conclave_tests::settings::{self, CAMPAIGN_SECONDS};
 
-const SEED: &str = "CONCLAVE_TEST_SEED";
-/// Seconds of the long campaign.
-const SECONDS: &str = "CONCLAVE_TEST_CAMPAIGN_SECONDS";
-/// Pauses of a leader with `default` reads waiting for it.
-const PAUSES: &str = "CONCLAVE_TEST_PAUSES";
-
-fn number(variable: &str, usual: u64) -> u64 {
-    let set = std::env::var(variable).ok();
-    set.map_or(usual, |text| text.parse().expect(variable))
-}
-
-fn seed() -> u64 {
-    let seed = Random::seed(SEED);
-    report(&format!("{SEED}={seed}"));
-    seed
-}
-
-#[expect(
-    clippy::print_stdout,
-    reason = "what a run did, and what repeats a failed one"
-)]
+#[expect(clippy::print_stdout, reason = "what a run did")]
 fn report(text: &str) {
     println!("{text}");
 }
 
 #[tokio::test]
 async fn consistent_reads_and_writes_are_linearizable_under_kills_pauses_and_cuts() {
-    let seconds = number(SECONDS, 60);
-    let answers = usize::try_from(50_000 * seconds / 60).expect(SECONDS);
-    let campaign = Campaign::new(seed())
+    let seconds = settings::number(CAMPAIGN_SECONDS, 60);
+    let answers = usize::try_from(50_000 * seconds / 60).expect(CAMPAIGN_SECONDS);
+    let campaign = Campaign::new(settings::seed())
         .length(Duration::from_secs(seconds))
         .answers(answers);
     let mut cluster = Cluster::builder().links().start().await;
@@ -51,7 +33,7 @@ async fn consistent_reads_and_writes_are_linearizable_under_kills_pauses_and_cut
 
 #[tokio::test]
 async fn a_campaign_with_stale_reads_is_found_not_linearizable() {
-    let campaign = Campaign::new(seed())
+    let campaign = Campaign::new(settings::seed())
         .level("stale")
         .kinds(&[Kind::Pause])
         .length(Duration::from_secs(3))
@@ -77,7 +59,7 @@ async fn freeze_leaders(
     clocks: Clocks,
     pauses: usize,
 ) -> (Counts, Checked) {
-    let paused = pause_leaders(cluster, level, clocks, pauses, seed()).await;
+    let paused = pause_leaders(cluster, level, clocks, pauses, settings::seed()).await;
     let checked = history::check(&paused.history, Limits::default());
     let late = paused.late;
     report(&format!(
@@ -106,7 +88,7 @@ async fn assert_caught(cluster: &Cluster, level: &'static str, clocks: Clocks) {
 
 #[tokio::test]
 async fn a_thawed_leader_answers_no_default_read_from_before_its_pause() {
-    let pauses = usize::try_from(number(PAUSES, 3)).expect(PAUSES);
+    let pauses = settings::number(settings::PAUSES, 3);
     let cluster = Cluster::start().await;
     let (late, checked) = freeze_leaders(&cluster, "default", Clocks::Run, pauses).await;
     checked.assert_linearizable();
@@ -118,7 +100,7 @@ async fn a_thawed_leader_answers_no_default_read_from_before_its_pause() {
 
 #[tokio::test]
 async fn a_leader_whose_clock_stood_still_is_caught_at_default_and_safe_at_consistent() {
-    let Some(library) = clocks::library() else {
+    let Some(library) = clocks::library(Faked::All) else {
         report("skipped: no libfaketime on this machine");
         return;
     };

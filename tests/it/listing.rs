@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use conclave_tests::problem::assert_problem;
-use conclave_tests::writers::Writers;
-use conclave_tests::{Cluster, Node, Request, Response};
+use conclave_tests::http::assert_problem;
+use conclave_tests::load::writers::Outcome;
+use conclave_tests::{Cluster, Node, Request, Response, Writers};
 use serde_json::Value;
 
 /// Returns the keys of a page, in its order.
@@ -104,9 +104,7 @@ async fn pages_show_one_revision_while_writes_go_on() {
     // Exactly what was there at that revision, judged by each key's own creation.
     let revision = revision.as_u64().expect("a revision");
     for attempt in writers.stop().await.attempts {
-        if let conclave_tests::writers::Outcome::Acknowledged { revision: created } =
-            attempt.outcome
-        {
+        if let Outcome::Acknowledged { revision: created } = attempt.outcome {
             assert_eq!(
                 listed.contains(&attempt.key),
                 created <= revision,

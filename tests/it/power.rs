@@ -2,20 +2,19 @@
 //! opens. And the proof that such a cut finds a server that acknowledges what it has not synced.
 //!
 //! Needs root, loop devices, `mkfs.ext4` and a C compiler, and is skipped with a counted line where
-//! one is missing. Replay of the distances between the cuts: `CONCLAVE_TEST_SEED=<seed>`. CI cuts one
+//! one is missing. Replay of the distances between the cuts: `CONCLAVE_TEST_SEED`. CI cuts one
 //! node 20 times and all nodes 10 times; `CONCLAVE_TEST_FULL=1` does ten times as much.
 
 use std::time::{Duration, Instant};
 
-use conclave_tests::effort::rounds;
-use conclave_tests::loop_disk;
-use conclave_tests::native::{LATE_SYNC, NO_SYNC, Native};
-use conclave_tests::power::{Cut, Neighbour, PowerSwitch};
+use conclave_tests::faults::loop_disk;
+use conclave_tests::faults::native::{LATE_SYNC, NO_SYNC, Native};
+use conclave_tests::faults::power::{Cut, Neighbour, PowerSwitch};
+use conclave_tests::load::writers::{WriteLog, Writers};
 use conclave_tests::said::{measured, skipped};
-use conclave_tests::writers::{History, Writers};
+use conclave_tests::settings::{self, rounds};
 use conclave_tests::{Cluster, Random, wait_for};
 
-const SEED: &str = "CONCLAVE_TEST_SEED";
 /// Size of a node's disk; what is not used of it takes no room.
 const DISK_MIB: u64 = 512;
 /// Small enough that snapshots and purges are under way when the power fails.
@@ -31,7 +30,7 @@ struct Bench {
     cluster: Cluster,
     switch: PowerSwitch,
     random: Random,
-    history: Option<History>,
+    history: Option<WriteLog>,
     cuts: usize,
     in_disk: usize,
     just_before: usize,
@@ -97,7 +96,7 @@ impl Bench {
         self.cluster.assert_converged().await;
     }
 
-    fn note(&mut self, cut: &Cut, history: History) {
+    fn note(&mut self, cut: &Cut, history: WriteLog) {
         self.cuts += 1;
         self.in_disk += cut.in_disk;
         self.just_before += history.acknowledged_before(cut.at, JUST_BEFORE);
@@ -131,9 +130,7 @@ async fn power_cuts_of_one_node_lose_no_acknowledged_write() {
         return skipped(&format!("power cuts of one node need {what}"));
     }
     let started = Instant::now();
-    let seed = Random::seed(SEED);
-    println!("{SEED}={seed}");
-    let mut bench = Bench::start(seed).await;
+    let mut bench = Bench::start(settings::seed()).await;
     for round in 0..rounds(20, 200) {
         // The leader every other time; the election after it makes another one.
         let node = if round % 2 == 0 {
@@ -153,9 +150,7 @@ async fn power_cuts_of_all_nodes_at_once_lose_no_acknowledged_write() {
         return skipped(&format!("power cuts of all nodes need {what}"));
     }
     let started = Instant::now();
-    let seed = Random::seed(SEED);
-    println!("{SEED}={seed}");
-    let mut bench = Bench::start(seed).await;
+    let mut bench = Bench::start(settings::seed()).await;
     for _ in 0..rounds(10, 100) {
         bench.round(&[0, 1, 2]).await;
     }
@@ -218,7 +213,7 @@ async fn found_by_cuts(library: &Native, most: usize) -> String {
 }
 
 /// Says what the cut has broken, as soon as a node has ended or one answers.
-async fn verdict(cluster: &mut Cluster, history: &History) -> Result<Option<String>, String> {
+async fn verdict(cluster: &mut Cluster, history: &WriteLog) -> Result<Option<String>, String> {
     for node in cluster.nodes_mut() {
         if let Some(status) = node.exited() {
             let log = node.stderr();

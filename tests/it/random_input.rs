@@ -1,14 +1,13 @@
 //! Random requests by seed: whatever comes in, the node answers, stays up and stays small.
 //!
-//! Replay: `CONCLAVE_TEST_SEED=<seed>`; more of it: `CONCLAVE_TEST_REQUESTS=<number>`.
+//! Replay: `CONCLAVE_TEST_SEED`; more of it: `CONCLAVE_TEST_REQUESTS`.
 
 use std::time::Duration;
 
-use conclave_tests::problem::assert_is_problem;
+use conclave_tests::http::assert_is_problem;
+use conclave_tests::settings::{self, REQUESTS};
 use conclave_tests::{Cluster, Random, Request};
 
-const SEED: &str = "CONCLAVE_TEST_SEED";
-const REQUESTS: &str = "CONCLAVE_TEST_REQUESTS";
 /// Growth of resident memory allowed over the whole run.
 const GROWTH_BYTES: u64 = 160 << 20;
 
@@ -182,12 +181,9 @@ fn random_request(random: &mut Random) -> Request {
 
 #[tokio::test]
 async fn ten_thousand_random_requests_are_all_answered() {
-    let seed = Random::seed(SEED);
-    let requests = std::env::var(REQUESTS)
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let requests: usize = requests.unwrap_or(10_000);
-    println!("{SEED}={seed} {REQUESTS}={requests}");
+    let seed = settings::seed();
+    let requests: usize = settings::number(REQUESTS, 10_000);
+    println!("{REQUESTS}={requests}");
     let mut random = Random::new(seed);
     let mut cluster = Cluster::single().await;
     // Warm: what a node takes with its first requests is no growth.

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use conclave_tests::problem::assert_problem;
-use conclave_tests::repeats::{Sent, assert_repeated, assert_same_outcome, send_every_kind, under};
-use conclave_tests::writers::Writers;
-use conclave_tests::{Cluster, Links, Node, Request, Response, wait_for};
+use conclave_tests::cluster::RECOVERED_WITHIN;
+use conclave_tests::http::assert_problem;
+use conclave_tests::load::repeats::{
+    Sent, assert_repeated, assert_same_outcome, send_every_kind, under,
+};
+use conclave_tests::{Cluster, Links, Node, Request, Response, Writers, wait_for};
 
-/// Longest wait for a cluster to take writes again, on a busy machine.
-const RECOVERED_WITHIN: Duration = Duration::from_secs(20);
 /// Longest wait for as many writes as a purge of the log takes, on a busy machine.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(120);
 

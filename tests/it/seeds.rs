@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conclave_tests::transcript::{Engine, Transcript};
+use conclave_tests::http::transcript::{Engine, Transcript};
 use conclave_tests::{Cluster, Request, wait_for};
 
 const RAFTDB: &str = include_str!("../golden/raftdb.txt");

@@ -6,11 +6,8 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use conclave_tests::node::Node;
-use conclave_tests::ports::Ports;
-use conclave_tests::run::{Exit, run_in};
-use conclave_tests::wait::wait_for;
-use conclave_tests::{Cluster, run_node};
+use conclave_tests::cluster::run::{Exit, run_in};
+use conclave_tests::{Cluster, Node, Ports, run_node, wait_for};
 use tempfile::TempDir;
 
 /// Longest time until a start that cannot succeed has ended.

@@ -6,41 +6,42 @@
 //! cluster answers is always data. The harness knows the wire contract only, never the server's
 //! types, so that a change of the contract breaks a test.
 //!
-//! Environment: `CONCLAVE_BIN` names the binary to test; else `conclave` next to the test's own
-//! executable, which is built when that is needed.
+//! Where things are:
+//!
+//! - [`cluster`]: processes of the binary, their ports, what they print and what they use.
+//! - [`http`]: the client, the shape of error answers, golden transcripts.
+//! - [`faults`]: what is done to a cluster: links, clocks, power.
+//! - [`load`]: what clients do meanwhile, each with its check.
+//! - [`campaign`]: load and faults together, for a history.
+//! - [`history`]: the checker of linearizability.
+//! - [`wait`], [`random`], [`said`] and [`settings`]: the small tools of all of them.
+//!
+//! What they read from the environment:
+//!
+//! - `CONCLAVE_BIN`: the binary to test; else `conclave` next to the test's own executable, which is
+//!   built when that is needed.
+//! - `CONCLAVE_TEST_SEED`: repeats the faults or requests of a random test, which prints its seed.
+//! - `CONCLAVE_TEST_FULL`: `1` makes the long tests do ten times as much, for minutes to hours.
+//! - `CONCLAVE_TEST_READS`: stale reads under faults; 20,000 when not said.
+//! - `CONCLAVE_TEST_REQUESTS`: random requests; 10,000 when not said.
+//! - `CONCLAVE_TEST_CAMPAIGN_SECONDS`: length of the long campaign; 60 when not said.
+//! - `CONCLAVE_TEST_PAUSES`: frozen leaders with `default` reads waiting; 3 when not said.
 
-pub mod binary;
 pub mod campaign;
-pub mod clocks;
 pub mod cluster;
-pub mod counter;
-pub mod counters;
-pub mod effort;
 pub mod faults;
 pub mod history;
 pub mod http;
-pub mod judged;
-pub mod links;
-pub mod loop_disk;
-pub mod native;
-pub mod node;
-pub mod ports;
-pub mod power;
-pub mod problem;
+pub mod load;
 pub mod random;
-pub mod repeats;
-pub mod run;
 pub mod said;
-pub mod transcript;
-pub mod usage;
+pub mod settings;
 pub mod wait;
-pub mod wall_clock;
-pub mod writers;
 
-pub use cluster::Cluster;
+pub use cluster::run::run_node;
+pub use cluster::{Cluster, Node, Ports};
+pub use faults::links::Links;
 pub use http::{Client, Request, Response};
-pub use links::Links;
-pub use node::Node;
+pub use load::Writers;
 pub use random::Random;
-pub use run::run_node;
 pub use wait::wait_for;

@@ -13,21 +13,6 @@ impl Random {
         Self(seed)
     }
 
-    /// Returns the seed in the environment variable, else a new one.
-    ///
-    /// # Panics
-    ///
-    /// The variable is set and is no number.
-    #[must_use]
-    pub fn seed(variable: &str) -> u64 {
-        match std::env::var(variable) {
-            Ok(text) => text
-                .parse()
-                .unwrap_or_else(|_| panic!("{variable}=`{text}` is no number")),
-            Err(_) => fresh_seed(),
-        }
-    }
-
     /// Returns the next number.
     pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -9,9 +9,8 @@ use tokio::task::JoinHandle;
 use super::Campaign;
 use super::keys::{Keys, Ticket};
 use super::worker::Worker;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Node};
 use crate::history::{Call, End, History, Stopwatch};
-use crate::node::Node;
 use crate::random::Random;
 use crate::wait::before_retry;
 

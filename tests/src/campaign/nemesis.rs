@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cluster::Cluster;
-use crate::links::Links;
+use crate::faults::links::Links;
 use crate::random::Random;
 use crate::wait;
 

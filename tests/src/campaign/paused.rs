@@ -11,11 +11,10 @@ use tokio::sync::Barrier;
 
 use super::load::joined;
 use super::worker::Worker;
-use crate::clocks::hold_back;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Node};
+use crate::faults::clocks::hold_back;
+use crate::faults::links::Links;
 use crate::history::{Call, Counts, End, History, Stopwatch};
-use crate::links::Links;
-use crate::node::Node;
 use crate::random::{Random, fresh_seed};
 use crate::wait::{self, before_retry, wait_for};
 

@@ -6,6 +6,7 @@ use todc_utils::specifications::Specification;
 
 use super::*;
 use crate::random::Random;
+use crate::settings;
 
 fn operation(times: (u64, u64), call: Call, answer: Answer) -> Operation {
     let (invoked, at) = times;
@@ -495,8 +496,7 @@ fn spoil(operations: &mut [Operation], random: &mut Random) {
 #[test]
 fn the_verdicts_are_those_of_an_oracle_that_tries_every_order() {
     const HISTORIES: usize = 20_000;
-    let seed = Random::seed("CONCLAVE_TEST_SEED");
-    println!("CONCLAVE_TEST_SEED={seed}");
+    let seed = settings::seed();
     let mut random = Random::new(seed);
     let mut good = 0;
     for number in 0..HISTORIES {
@@ -582,8 +582,7 @@ fn other_checker(operations: &[&Operation]) -> bool {
 #[test]
 fn the_verdicts_on_longer_histories_are_those_of_another_checker() {
     const HISTORIES: usize = 5_000;
-    let seed = Random::seed("CONCLAVE_TEST_SEED");
-    println!("CONCLAVE_TEST_SEED={seed}");
+    let seed = settings::seed();
     let mut random = Random::new(seed);
     let mut good = 0;
     for number in 0..HISTORIES {

@@ -5,6 +5,8 @@
 
 mod connection;
 mod message;
+mod problem;
+pub mod transcript;
 
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use tokio::time::timeout;
 
 pub use connection::Connection;
 pub use message::{Request, Response};
+pub use problem::{assert_is_problem, assert_problem};
 
 /// Longest wait for an answer, unless [`Client::with_timeout`] says otherwise.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);

@@ -1,8 +1,8 @@
-//! One counter, written as fast as it goes, and the check that no read of it says that it is
-//! younger than it is.
+//! Stale reads while nodes fail, and the check afterwards that none was older than it said.
 //!
-//! Every attempt writes a higher number, and only over the revision that was read before it, so
-//! that a write of unknown outcome cannot come back over a later one: the counter never falls.
+//! They read one counter, written as fast as it goes. Every attempt writes a higher number, and only
+//! over the revision that was read before it, so that a write of unknown outcome cannot come back
+//! over a later one: the counter never falls.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

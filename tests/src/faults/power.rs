@@ -1,4 +1,4 @@
-//! Power cuts of nodes that keep their data on a [`LoopDisk`](crate::loop_disk::LoopDisk).
+//! Power cuts of nodes that keep their data on a [`LoopDisk`](crate::faults::loop_disk::LoopDisk).
 //!
 //! The kernel shuts the file systems down without a flush of their journals: what was not synced is
 //! gone. A sync that is under way at that moment would still return 0, which no process lives to see
@@ -15,9 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::cluster::Cluster;
-use crate::native::CUT_POWER;
-use crate::node::Node;
+use crate::cluster::{Cluster, Node};
+use crate::faults::native::CUT_POWER;
 
 /// Longest time until all threads of a process stand still; a thread that syncs counts as such.
 const FROZEN_WITHIN: Duration = Duration::from_secs(10);

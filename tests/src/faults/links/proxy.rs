@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::dialler::dialler;
 use super::{ProcessId, Shared, lock};
-use crate::ports::Ports;
+use crate::cluster::Ports;
 
 /// Bytes moved at once.
 const PIECE: usize = 16 << 10;

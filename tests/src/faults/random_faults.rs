@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::cluster::Cluster;
-use crate::links::Links;
+use crate::faults::links::Links;
 use crate::random::Random;
 use crate::wait::pass;
 

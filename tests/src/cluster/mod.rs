@@ -1,8 +1,15 @@
-//! Clusters of real processes.
+//! Real processes of the real binary: one [`Node`] each, several a [`Cluster`].
 //!
 //! A cluster is killed and its directories are removed when it is dropped; when the test fails its
 //! logs are printed and the directories stay. The nodes alive at once in one test process are
 //! bounded, so that the cases of a many-threaded run do not starve each other.
+
+mod binary;
+mod builder;
+pub mod node;
+pub mod ports;
+pub mod run;
+pub mod usage;
 
 use std::ops::{Index, IndexMut};
 use std::path::Path;
@@ -10,138 +17,22 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 
-use crate::clocks;
-use crate::links::{Links, ProcessId};
-use crate::node::{Node, READY_WITHIN};
-use crate::ports::Ports;
+use crate::faults::links::{Links, ProcessId};
 use crate::wait::wait_for;
 
-/// Nodes alive at once: three clusters of three.
-const NODES_ALIVE: u32 = 9;
+pub use builder::Builder;
+pub use node::Node;
+use node::READY_WITHIN;
+pub use ports::Ports;
+
+/// Longest wait for a cluster to take writes again after a fault, on a busy machine.
+pub const RECOVERED_WITHIN: Duration = Duration::from_secs(20);
 /// Starts tried when somebody takes a reserved port.
 const STARTS: usize = 5;
 /// Longest time for an election, or for equal states after the last write.
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
-
-static ALIVE: Semaphore = Semaphore::const_new(NODES_ALIVE as usize);
-
-/// How much of the machine a test needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Share {
-    OwnNodes,
-    /// No other cluster runs meanwhile.
-    Whole,
-}
-
-/// What a cluster is started with.
-#[derive(Debug)]
-pub struct Builder {
-    nodes: usize,
-    args: Vec<String>,
-    env: Vec<(String, String)>,
-    share: Share,
-    disk_mib: Option<u64>,
-    wiring: Wiring,
-}
-
-/// How the nodes reach each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wiring {
-    Direct,
-    /// Through proxies that a test can cut.
-    Links,
-}
-
-impl Builder {
-    /// Sets the number of nodes; 3 when not said.
-    #[must_use]
-    pub const fn nodes(mut self, nodes: usize) -> Self {
-        self.nodes = nodes;
-        self
-    }
-
-    /// Adds flags for every node.
-    #[must_use]
-    pub fn args(mut self, args: &[&str]) -> Self {
-        self.args.extend(args.iter().map(|&arg| arg.to_owned()));
-        self
-    }
-
-    /// Gives the nodes clocks that a test can hold back with [`clocks::hold_back`].
-    #[must_use]
-    pub fn clocks(mut self, library: &Path) -> Self {
-        self.env.extend(clocks::environment(library));
-        self
-    }
-
-    /// Waits until no other cluster runs and keeps others out: for tests that measure time.
-    #[must_use]
-    pub const fn alone(mut self) -> Self {
-        self.share = Share::Whole;
-        self
-    }
-
-    /// Gives every node a disk of its own of that size; see [`crate::loop_disk::missing`].
-    #[must_use]
-    pub const fn disks(mut self, mib: u64) -> Self {
-        self.disk_mib = Some(mib);
-        self
-    }
-
-    /// Puts a proxy in front of each node's peer port; see [`Cluster::links`].
-    #[must_use]
-    pub const fn links(mut self) -> Self {
-        self.wiring = Wiring::Links;
-        self
-    }
-
-    /// Starts the first node and joins the others to it; returns when all are voters.
-    ///
-    /// # Panics
-    ///
-    /// A node does not start.
-    pub async fn start(self) -> Cluster {
-        let mut cluster = self.prepare().await;
-        cluster.form().await;
-        cluster
-    }
-
-    /// Prepares directories and ports, and starts nothing.
-    ///
-    /// # Panics
-    ///
-    /// There is no room for the directories.
-    pub async fn prepare(self) -> Cluster {
-        let wanted = match self.share {
-            Share::OwnNodes => u32::try_from(self.nodes)
-                .unwrap_or(NODES_ALIVE)
-                .min(NODES_ALIVE),
-            Share::Whole => NODES_ALIVE,
-        };
-        let permit = ALIVE
-            .acquire_many(wanted)
-            .await
-            .expect("the semaphore is never closed");
-        let root = TempDir::with_prefix("conclave-test-").expect("a temporary folder");
-        let mut cluster = Cluster {
-            nodes: Vec::new(),
-            args: self.args,
-            env: self.env,
-            links: (self.wiring == Wiring::Links).then(Links::start),
-            root,
-            _permit: permit,
-        };
-        for _ in 0..self.nodes {
-            let index = cluster.add_node();
-            if let Some(mib) = self.disk_mib {
-                cluster.nodes[index].attach_disk(mib);
-            }
-        }
-        cluster
-    }
-}
 
 /// The nodes of one test. A test has one cluster at a time: two would wait for each other's room.
 #[derive(Debug)]
@@ -158,14 +49,7 @@ impl Cluster {
     /// Begins with three nodes and the usual flags.
     #[must_use]
     pub const fn builder() -> Builder {
-        Builder {
-            nodes: 3,
-            args: Vec::new(),
-            env: Vec::new(),
-            share: Share::OwnNodes,
-            disk_mib: None,
-            wiring: Wiring::Direct,
-        }
+        Builder::new()
     }
 
     /// Starts three nodes.
@@ -275,6 +159,15 @@ impl Cluster {
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
         self.running().map(Node::http_address).collect()
+    }
+
+    /// Returns where clients reach some of the nodes.
+    #[must_use]
+    pub fn addresses_of(&self, nodes: &[usize]) -> Vec<String> {
+        nodes
+            .iter()
+            .map(|&index| self[index].http_address())
+            .collect()
     }
 
     fn running(&self) -> impl Iterator<Item = &Node> {

@@ -12,10 +12,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
+use crate::cluster::Node;
 use crate::http::{Client, Failure, Request, Response};
-use crate::node::Node;
+use crate::load::repeats::under;
 use crate::random::Random;
-use crate::repeats::under;
 use crate::wait::{before_retry, wait_for};
 
 /// Longest wait of a client for one answer; shorter than a node's own, so that a client gives up
@@ -36,13 +36,13 @@ pub struct Plan {
 
 /// Running clients.
 #[derive(Debug)]
-pub struct Counters {
+pub struct Increments {
     plan: Plan,
     done: Arc<AtomicU64>,
     tasks: Vec<JoinHandle<Tally>>,
 }
 
-impl Counters {
+impl Increments {
     /// Starts the clients; each increment begins at a node of its own choice.
     #[must_use]
     pub fn start(addresses: &[String], plan: Plan) -> Self {
@@ -101,7 +101,7 @@ impl Counters {
     }
 }
 
-impl Drop for Counters {
+impl Drop for Increments {
     fn drop(&mut self) {
         for task in &self.tasks {
             task.abort();

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::node::command;
+use crate::cluster::node::command;
 
 /// What became of a process.
 #[derive(Debug)]

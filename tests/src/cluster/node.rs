@@ -8,12 +8,10 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::binary;
+use crate::cluster::{Ports, binary, usage};
+use crate::faults::links::ProcessId;
+use crate::faults::loop_disk::LoopDisk;
 use crate::http::{Client, Failure, Request, Response};
-use crate::links::ProcessId;
-use crate::loop_disk::LoopDisk;
-use crate::ports::Ports;
-use crate::usage;
 use crate::wait::wait_for;
 
 /// Longest time from the start of a process until it is ready, an election included.
@@ -99,7 +97,7 @@ impl Node {
     ///
     /// # Panics
     ///
-    /// This machine cannot do it; see [`crate::loop_disk::missing`].
+    /// This machine cannot do it; see [`crate::faults::loop_disk::missing`].
     pub(crate) fn attach_disk(&mut self, mib: u64) {
         self.disk = Some(LoopDisk::create(&self.root, mib));
     }

@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::settings;
+
 static BINARY: OnceLock<PathBuf> = OnceLock::new();
 
 /// Returns the path of `conclave`.
@@ -13,7 +15,7 @@ static BINARY: OnceLock<PathBuf> = OnceLock::new();
 /// # Panics
 ///
 /// There is no binary and none can be built.
-pub fn conclave() -> &'static Path {
+pub(super) fn conclave() -> &'static Path {
     BINARY.get_or_init(|| match locate() {
         Ok(path) => path,
         Err(error) => panic!("no conclave binary to test: {error:#}"),
@@ -21,11 +23,11 @@ pub fn conclave() -> &'static Path {
 }
 
 fn locate() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("CONCLAVE_BIN") {
-        let path = PathBuf::from(path);
+    if let Some(path) = settings::binary() {
         ensure!(
             path.is_file(),
-            "CONCLAVE_BIN={} is not a file",
+            "{}={} is not a file",
+            settings::BINARY,
             path.display()
         );
         return Ok(path.canonicalize()?);

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
+use crate::cluster::Node;
 use crate::http::{Client, Failure, Request, Response};
-use crate::node::Node;
 use crate::random::{Random, fresh_seed};
 use crate::wait::{before_retry, wait_for};
 
@@ -113,13 +113,13 @@ impl Writers {
     /// # Panics
     ///
     /// A client has panicked.
-    pub async fn stop(mut self) -> History {
+    pub async fn stop(mut self) -> WriteLog {
         self.stop.store(true, Ordering::Relaxed);
         let mut attempts = Vec::new();
         for task in self.tasks.drain(..) {
             attempts.extend(task.await.expect("a writer does not panic"));
         }
-        History {
+        WriteLog {
             attempts,
             started: self.started,
         }
@@ -196,15 +196,15 @@ fn classify(answer: &Result<Response, Failure>) -> Outcome {
     }
 }
 
-/// All that the clients saw.
+/// All writes as their clients saw them.
 #[derive(Debug)]
-pub struct History {
+pub struct WriteLog {
     pub attempts: Vec<Attempt>,
     started: Instant,
 }
 
-impl History {
-    /// Adds another history.
+impl WriteLog {
+    /// Adds another log.
     pub fn extend(&mut self, other: Self) {
         self.attempts.extend(other.attempts);
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, geteuid, test_kill_process};
 use tempfile::TempDir;
 
-use crate::native::{has_compiler, works};
+use crate::faults::native::{has_compiler, works};
 use crate::wait::wait_for;
 
 /// Longest time until the kernel lets go of a disk whose process is dead.

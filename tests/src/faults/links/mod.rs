@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::ports::Ports;
+use crate::cluster::Ports;
 use crate::random::Random;
 use proxy::Proxy;
 use rules::{Rule, Rules};

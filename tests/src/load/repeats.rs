@@ -2,9 +2,8 @@
 
 use serde_json::Value;
 
-use crate::http::{Request, Response};
-use crate::node::Node;
-use crate::problem::assert_problem;
+use crate::cluster::Node;
+use crate::http::{Request, Response, assert_problem};
 
 /// The header that makes a repeated write count once.
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";

@@ -1,5 +1,5 @@
-//! One key that only counts up, with a writer and readers of every level at every node that judge each
-//! answer. For tests in which nothing may fail: every answer that is no success is wrong.
+//! Reads of every level at every node while nothing may fail: each answer is judged as it comes, and
+//! one that is no success is wrong. They read one key that only counts up, by conditional writes.
 //!
 //! A `default` or `consistent` read sees the newest write that was acknowledged before it was sent; a
 //! `stale` one the newest that was acknowledged before the age that it says; and no reader ever goes
@@ -25,7 +25,7 @@ const COMPLAINTS: usize = 20;
 
 /// The running writer and readers.
 #[derive(Debug)]
-pub struct Judged {
+pub struct StrictReads {
     shared: Arc<Shared>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -51,7 +51,7 @@ struct Shared {
     wrong: Mutex<Vec<String>>,
 }
 
-impl Judged {
+impl StrictReads {
     /// Starts a writer that goes around the addresses, and a reader of each level at each.
     #[must_use]
     pub fn start(addresses: &[String]) -> Self {
@@ -116,7 +116,7 @@ impl Judged {
     }
 }
 
-impl Drop for Judged {
+impl Drop for StrictReads {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
     }

@@ -1,0 +1,143 @@
+//! What a cluster is started with, and the room that it waits for.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+
+use super::Cluster;
+use crate::faults::clocks;
+use crate::faults::links::Links;
+
+/// Nodes alive at once: three clusters of three.
+const NODES_ALIVE: u32 = 9;
+
+static ALIVE: Semaphore = Semaphore::const_new(NODES_ALIVE as usize);
+
+/// How much of the machine a test needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Share {
+    OwnNodes,
+    /// No other cluster runs meanwhile.
+    Whole,
+}
+
+/// What a cluster is started with.
+#[derive(Debug)]
+pub struct Builder {
+    nodes: usize,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    share: Share,
+    disk_mib: Option<u64>,
+    wiring: Wiring,
+}
+
+/// How the nodes reach each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wiring {
+    Direct,
+    /// Through proxies that a test can cut.
+    Links,
+}
+
+impl Builder {
+    /// Begins with three nodes and the usual flags.
+    pub(super) const fn new() -> Self {
+        Self {
+            nodes: 3,
+            args: Vec::new(),
+            env: Vec::new(),
+            share: Share::OwnNodes,
+            disk_mib: None,
+            wiring: Wiring::Direct,
+        }
+    }
+
+    /// Sets the number of nodes; 3 when not said.
+    #[must_use]
+    pub const fn nodes(mut self, nodes: usize) -> Self {
+        self.nodes = nodes;
+        self
+    }
+
+    /// Adds flags for every node.
+    #[must_use]
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|&arg| arg.to_owned()));
+        self
+    }
+
+    /// Gives the nodes clocks that a test can hold back with [`clocks::hold_back`].
+    #[must_use]
+    pub fn clocks(mut self, library: &Path) -> Self {
+        self.env.extend(clocks::environment(library));
+        self
+    }
+
+    /// Waits until no other cluster runs and keeps others out: for tests that measure time.
+    #[must_use]
+    pub const fn alone(mut self) -> Self {
+        self.share = Share::Whole;
+        self
+    }
+
+    /// Gives every node a disk of its own of that size; see [`crate::faults::loop_disk::missing`].
+    #[must_use]
+    pub const fn disks(mut self, mib: u64) -> Self {
+        self.disk_mib = Some(mib);
+        self
+    }
+
+    /// Puts a proxy in front of each node's peer port; see [`Cluster::links`].
+    #[must_use]
+    pub const fn links(mut self) -> Self {
+        self.wiring = Wiring::Links;
+        self
+    }
+
+    /// Starts the first node and joins the others to it; returns when all are voters.
+    ///
+    /// # Panics
+    ///
+    /// A node does not start.
+    pub async fn start(self) -> Cluster {
+        let mut cluster = self.prepare().await;
+        cluster.form().await;
+        cluster
+    }
+
+    /// Prepares directories and ports, and starts nothing.
+    ///
+    /// # Panics
+    ///
+    /// There is no room for the directories.
+    pub async fn prepare(self) -> Cluster {
+        let wanted = match self.share {
+            Share::OwnNodes => u32::try_from(self.nodes)
+                .unwrap_or(NODES_ALIVE)
+                .min(NODES_ALIVE),
+            Share::Whole => NODES_ALIVE,
+        };
+        let permit = ALIVE
+            .acquire_many(wanted)
+            .await
+            .expect("the semaphore is never closed");
+        let root = TempDir::with_prefix("conclave-test-").expect("a temporary folder");
+        let mut cluster = Cluster {
+            nodes: Vec::new(),
+            args: self.args,
+            env: self.env,
+            links: (self.wiring == Wiring::Links).then(Links::start),
+            root,
+            _permit: permit,
+        };
+        for _ in 0..self.nodes {
+            let index = cluster.add_node();
+            if let Some(mib) = self.disk_mib {
+                cluster.nodes[index].attach_disk(mib);
+            }
+        }
+        cluster
+    }
+}

@@ -1,0 +1,13 @@
+//! What a test does to a cluster: links cut, clocks set, the power of disks cut.
+//!
+//! Kills and pauses are methods of a [`Node`](crate::Node). [`Faults`] makes short faults at random and
+//! knows what it did when; a [`campaign`](crate::campaign) has faults of its own, kills among them.
+
+pub mod clocks;
+pub mod links;
+pub mod loop_disk;
+pub mod native;
+pub mod power;
+mod random_faults;
+
+pub use random_faults::{Fault, Faults};

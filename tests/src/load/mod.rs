@@ -1,0 +1,11 @@
+//! What clients do to a cluster, and the check that goes with each: one file for each kind of load.
+//!
+//! A load that is judged by the checker of linearizability is a [`campaign`](crate::campaign).
+
+pub mod increments;
+pub mod repeats;
+pub mod stale_reads;
+pub mod strict_reads;
+pub mod writers;
+
+pub use writers::Writers;

@@ -1,0 +1,59 @@
+//! The environment variables of the tests: the only place that reads them. The crate's own page says
+//! what each is for.
+
+use std::env;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::random::fresh_seed;
+
+pub const SEED: &str = "CONCLAVE_TEST_SEED";
+const FULL: &str = "CONCLAVE_TEST_FULL";
+pub const READS: &str = "CONCLAVE_TEST_READS";
+pub const REQUESTS: &str = "CONCLAVE_TEST_REQUESTS";
+pub const CAMPAIGN_SECONDS: &str = "CONCLAVE_TEST_CAMPAIGN_SECONDS";
+pub const PAUSES: &str = "CONCLAVE_TEST_PAUSES";
+pub(crate) const BINARY: &str = "CONCLAVE_BIN";
+
+/// Returns the seed that is asked for, else a new one, and says which: it repeats a failed run.
+///
+/// # Panics
+///
+/// The variable is set and is no number.
+#[must_use]
+#[expect(clippy::print_stdout, reason = "what repeats a failed run")]
+pub fn seed() -> u64 {
+    let seed = set(SEED).unwrap_or_else(fresh_seed);
+    println!("{SEED}={seed}");
+    seed
+}
+
+/// Returns the number in a variable, else the usual one.
+///
+/// # Panics
+///
+/// The variable is set and is no number of this kind.
+#[must_use]
+pub fn number<T: FromStr>(variable: &str, usual: T) -> T {
+    set(variable).unwrap_or(usual)
+}
+
+/// Returns `usual`, or `full` when the larger numbers are asked for. A test names both where it asks.
+#[must_use]
+pub fn rounds(usual: usize, full: usize) -> usize {
+    match env::var(FULL) {
+        Ok(text) if !matches!(text.as_str(), "" | "0") => full,
+        _ => usual,
+    }
+}
+
+/// Returns the binary to test, when one is named.
+pub(crate) fn binary() -> Option<PathBuf> {
+    env::var_os(BINARY).map(PathBuf::from)
+}
+
+fn set<T: FromStr>(variable: &str) -> Option<T> {
+    let text = env::var(variable).ok()?;
+    let number = text.parse().ok();
+    Some(number.unwrap_or_else(|| panic!("{variable}=`{text}` is no number")))
+}
