@@ -101,7 +101,7 @@ async fn a_thawed_leader_answers_no_default_read_from_before_its_pause() {
 #[tokio::test]
 async fn a_leader_whose_clock_stood_still_is_caught_at_default_and_safe_at_consistent() {
     let Some(library) = clocks::library(Faked::All) else {
-        report("skipped: no libfaketime on this machine");
+        skipped("a leader whose clock stands still needs libfaketime");
         return;
     };
     let cluster = Cluster::builder().links().clocks(&library).start().await;
