@@ -9,6 +9,7 @@ use conclave_tests::Cluster;
 use conclave_tests::campaign::{Campaign, Clocks, Kind, pause_leaders};
 use conclave_tests::faults::clocks::{self, Faked};
 use conclave_tests::history::{self, Checked, Counts, Limits};
+use conclave_tests::said::skipped;
 use conclave_tests::settings::{self, CAMPAIGN_SECONDS};
 
 #[expect(clippy::print_stdout, reason = "what a run did")]
