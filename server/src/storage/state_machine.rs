@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use conclave_shared::limits;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
@@ -20,10 +21,11 @@ use super::snapshot_file::SnapshotFile;
 use super::{Snapshot, Snapshots, approximate_size};
 use crate::raft::{Entry, LogId, Membership, NodeId, SnapshotMeta, TypeConfig};
 use crate::runtime;
-use crate::state::{self, Outcome, Position, RequestId, Requests, SettledRequest, State, View};
+use crate::state::{self, Op, Outcome, Position, RequestId, Requests, SettledRequest, State, View};
 
-/// Entries applied before the view is published and their writers are answered.
-const BATCH_ENTRIES: usize = 512;
+/// Work of one batch, in units of about a microsecond: readers wait for it, and the writers in it
+/// for each other. A single command may be more, a recursive delete some milliseconds.
+const BATCH_WORK: usize = 512;
 
 #[derive(Debug, Default)]
 struct Live {
@@ -209,6 +211,20 @@ impl StateMachine {
     }
 }
 
+/// Estimates what an entry costs to apply.
+fn work(entry: &Entry) -> usize {
+    let EntryPayload::Normal(command) = &entry.payload else {
+        return 1;
+    };
+    let keys = match &command.op {
+        Op::PutMany { puts } => puts.len(),
+        Op::DeletePrefix { .. } => limits::RECURSIVE_DELETE_KEYS,
+        _ => 1,
+    };
+    // Hashing a value takes a microsecond for some KiB.
+    keys + (command.op.bytes() >> 13)
+}
+
 impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotData = SnapshotFile;
     type SnapshotBuilder = SnapshotBuilder;
@@ -223,13 +239,15 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     {
         let mut batch = Vec::new();
         while let Some(first) = entries.try_next().await? {
+            let mut left = BATCH_WORK.saturating_sub(work(&first.0));
             batch.push(first);
             // As many as are there already, without waiting for more.
-            while batch.len() < BATCH_ENTRIES {
-                match entries.next().now_or_never().flatten().transpose()? {
-                    Some(next) => batch.push(next),
-                    None => break,
-                }
+            while left > 0 {
+                let Some(next) = entries.next().now_or_never().flatten().transpose()? else {
+                    break;
+                };
+                left = left.saturating_sub(work(&next.0));
+                batch.push(next);
             }
             self.apply_batch(&mut batch);
         }
