@@ -28,6 +28,16 @@ pub(crate) enum Sabotage {
     EarlySync,
 }
 
+impl Sabotage {
+    /// All that is wrong.
+    pub(crate) const ALL: [Self; 4] = [
+        Self::LeaderRestore,
+        Self::NoSilence,
+        Self::AppliedAhead,
+        Self::EarlySync,
+    ];
+}
+
 /// What outlives the processes of a node.
 struct Machine {
     disk: Disk,

@@ -3,7 +3,7 @@
 //! synced. Everything follows from a run's seed, which a failure names.
 //!
 //! ```text
-//! cargo test -p conclave-server --features simulation --test simulation
+//! cargo test -p conclave-server --features simulation --example simulation
 //! CONCLAVE_SIM_SEEDS=5000 …        as many runs
 //! CONCLAVE_SIM_SEED=17 …           one run
 //! ```
@@ -174,11 +174,11 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-#[test]
 #[expect(
     clippy::disallowed_methods,
     reason = "the real time that the runs take"
 )]
+#[expect(clippy::print_stdout, reason = "the figures of the runs")]
 fn every_promise_holds_for_every_seed() {
     let seeds = match setting("CONCLAVE_SIM_SEED") {
         Some(seed) => seed..seed + 1,
@@ -220,7 +220,6 @@ fn every_promise_holds_for_every_seed() {
     );
 }
 
-#[test]
 fn a_seed_always_gives_the_same_run() {
     for seed in 1..4 {
         let (one, two) = (
@@ -244,22 +243,45 @@ fn assert_noticed(sabotage: Sabotage) {
     panic!("{sabotage:?} went unnoticed in {SABOTAGED} runs");
 }
 
-#[test]
-fn a_leader_restored_without_an_election_is_noticed() {
-    assert_noticed(Sabotage::LeaderRestore);
+fn main() {
+    a_seed_always_gives_the_same_run();
+    for sabotage in Sabotage::ALL {
+        assert_noticed(sabotage);
+    }
+    every_promise_holds_for_every_seed();
 }
 
-#[test]
-fn a_lease_that_a_restarted_voter_forgets_is_noticed() {
-    assert_noticed(Sabotage::NoSilence);
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[test]
-fn an_applied_index_ahead_of_its_data_is_noticed() {
-    assert_noticed(Sabotage::AppliedAhead);
-}
+    #[test]
+    fn every_promise_holds_for_every_seed() {
+        super::every_promise_holds_for_every_seed();
+    }
 
-#[test]
-fn an_acknowledgement_before_the_sync_is_noticed() {
-    assert_noticed(Sabotage::EarlySync);
+    #[test]
+    fn a_seed_always_gives_the_same_run() {
+        super::a_seed_always_gives_the_same_run();
+    }
+
+    #[test]
+    fn a_leader_restored_without_an_election_is_noticed() {
+        assert_noticed(Sabotage::LeaderRestore);
+    }
+
+    #[test]
+    fn a_lease_that_a_restarted_voter_forgets_is_noticed() {
+        assert_noticed(Sabotage::NoSilence);
+    }
+
+    #[test]
+    fn an_applied_index_ahead_of_its_data_is_noticed() {
+        assert_noticed(Sabotage::AppliedAhead);
+    }
+
+    #[test]
+    fn an_acknowledgement_before_the_sync_is_noticed() {
+        assert_noticed(Sabotage::EarlySync);
+    }
 }

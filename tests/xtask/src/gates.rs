@@ -175,7 +175,7 @@ const SIMULATION: [&str; 7] = [
     "conclave-server",
     "--features",
     "simulation",
-    "--test",
+    "--example",
     "simulation",
 ];
 
