@@ -2,8 +2,9 @@
 //! once per batch.
 //!
 //! One batch is under way at a time, and what arrives meanwhile is the next one: a single writer
-//! waits for nobody, and many writers share more the more they are. Measured with 64 writers on
-//! two cores, means of two runs each: one batch 19,200 puts/s, two 16,700, three 16,000, six 17,400.
+//! waits for nobody, and many writers share more the more they are. More batches under way have not
+//! been faster with 64 writers on two cores: 16,000 to 17,400 puts/s with two to six against 19,200
+//! with one (means of two runs each), and on another day no difference outside of the noise.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -1,9 +1,9 @@
 //! The replicated state machine: pure, synchronous, no IO, no clock, no randomness, no logging.
 //!
 //! [`apply`] is a function of (state, requests, index, command) and nothing else (invariant 1). The
-//! maps of a [`State`] are persistent: cloning it freezes it in constant time, which is how reads,
-//! listings and snapshots see one revision while applies go on. [`Requests`], which only a look-up
-//! and a snapshot read, is an ordinary table.
+//! maps of a [`State`] are persistent: cloning it freezes it in constant time, which is how listings
+//! and snapshots see one revision while applies go on. [`Requests`], which only a look-up and a
+//! snapshot read, is an ordinary table.
 
 mod command;
 mod keyspace;

@@ -1,9 +1,9 @@
-//! openraft's adapter over [`crate::state`]: applies a batch, publishes the view, then answers.
+//! openraft's adapter over [`crate::state`]: applies a batch, lets readers see it, then answers.
 //!
-//! Readers see the state between two batches, under a lock that a batch holds for the microseconds
-//! it takes; a write is answered only after that. Who needs a revision for longer freezes it. (A view
-//! frozen for every batch would make every write copy the way to its key: with 64 writers on two
-//! cores that cost a sixth of all puts.)
+//! Readers see the state between two batches, under a lock that a batch holds for as long as it
+//! takes ([`BATCH_WORK`]); a write is answered only after that. Who needs a revision for longer
+//! freezes it. A view frozen for every batch would make every write copy the way to its key: with
+//! 64 writers on two cores that was 8 points of a profile, idle time included.
 
 use std::io;
 use std::sync::Arc;

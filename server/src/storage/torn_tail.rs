@@ -13,7 +13,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, SeekFrom};
-use rustix::io::Errno;
 
 /// The first hole of the last log file. Look for it before anything reads the file: what was read
 /// counts as data from then on.
@@ -35,9 +34,12 @@ pub(super) fn find(directory: &Path) -> io::Result<Option<Hole>> {
     };
     let file = File::open(&path)?;
     let length = file.metadata()?.len();
-    // Somebody else may have read it. What is not written back yet stays, and is data.
-    rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
-    let hole = first_hole(&file)?.filter(|at| *at < length);
+    // Somebody else may have read it. What is not written back yet stays, and is data. Where the
+    // advice is not taken a hole may be missed, and the log is refused as a damaged one.
+    if let Err(error) = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed) {
+        tracing::debug!(%error, "the file system takes no advice");
+    }
+    let hole = first_hole(&file).filter(|at| *at < length);
     Ok(hole.map(|at| Hole { path, at, length }))
 }
 
@@ -72,12 +74,8 @@ fn last_file(directory: &Path) -> io::Result<Option<PathBuf>> {
     Ok(last)
 }
 
-/// Returns where the first hole begins, the end of the file included.
-fn first_hole(file: &File) -> io::Result<Option<u64>> {
-    match rustix::fs::seek(file, SeekFrom::Hole(0)) {
-        Ok(hole) => Ok(Some(hole)),
-        // An empty file, or a file system that knows no holes.
-        Err(Errno::NXIO | Errno::INVAL) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+/// Returns where the first hole begins, the end of the file included; `None` for an empty file and
+/// where the file system knows no holes. Whether the file can be read at all is found out later.
+fn first_hole(file: &File) -> Option<u64> {
+    rustix::fs::seek(file, SeekFrom::Hole(0)).ok()
 }
