@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::raft::{ClusterId, NodeId};
 
-/// Format of the directory's layout. A higher one is refused.
-const FORMAT: u32 = 1;
+/// Format of the directory, which is that of the records in it. Another one is refused before
+/// anything in it is touched.
+const FORMAT: u32 = super::codec::FORMAT as u32;
 const IDENTITY_FILE: &str = "node.json";
 const LOCK_FILE: &str = "LOCK";
 const OWN_ENTRIES: [&str; 5] = [
@@ -71,10 +72,10 @@ pub enum DirectoryError {
     #[error("{IDENTITY_FILE} in `{}` is damaged: {reason}", path.display())]
     IdentityDamaged { path: PathBuf, reason: String },
     #[error(
-        "data directory `{}` has format {found}; this version reads up to {FORMAT}",
+        "data directory `{}` is of another version: it has format {found}, and this one reads {FORMAT}",
         path.display()
     )]
-    NewerFormat { path: PathBuf, found: u32 },
+    OtherFormat { path: PathBuf, found: u32 },
     #[error(
         "data directory `{}` belongs to node `{found}`, not `{asked}`; \
          start it with -id {found} or name another directory",
@@ -143,7 +144,7 @@ impl DataDirectory {
     ///
     /// # Errors
     ///
-    /// The identity is damaged, of a newer format or has another name than `name`.
+    /// The identity is damaged, of another format or has another name than `name`.
     pub fn identity(&self, name: Option<&str>) -> Result<Option<Identity>, DirectoryError> {
         let path = self.path.clone();
         let text = match fs::read_to_string(path.join(IDENTITY_FILE)) {
@@ -157,8 +158,8 @@ impl DataDirectory {
         };
         let file: IdentityFile =
             serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
-        if file.format > FORMAT {
-            return Err(DirectoryError::NewerFormat {
+        if file.format != FORMAT {
+            return Err(DirectoryError::OtherFormat {
                 path,
                 found: file.format,
             });
@@ -253,18 +254,21 @@ mod tests {
             "{error}"
         );
 
-        let newer = tempfile::tempdir().unwrap();
-        let data = DataDirectory::open(newer.path()).unwrap();
-        data.write_identity(&identity()).unwrap();
-        let path = newer.path().join(IDENTITY_FILE);
-        let text = fs::read_to_string(&path)
-            .unwrap()
-            .replace("\"format\": 1", "\"format\": 2");
-        fs::write(&path, text).unwrap();
-        let error = data.identity(None).unwrap_err();
-        assert!(
-            matches!(error, DirectoryError::NewerFormat { found: 2, .. }),
-            "{error}"
-        );
+        for other in [FORMAT - 1, FORMAT + 1] {
+            let folder = tempfile::tempdir().unwrap();
+            let data = DataDirectory::open(folder.path()).unwrap();
+            data.write_identity(&identity()).unwrap();
+            let path = folder.path().join(IDENTITY_FILE);
+            let text = fs::read_to_string(&path).unwrap().replace(
+                &format!("\"format\": {FORMAT}"),
+                &format!("\"format\": {other}"),
+            );
+            fs::write(&path, text).unwrap();
+            let error = data.identity(None).unwrap_err();
+            assert!(
+                matches!(error, DirectoryError::OtherFormat { found, .. } if found == other),
+                "{error}"
+            );
+        }
     }
 }
