@@ -10,9 +10,9 @@
 //!                   └ forward ─► network/ ─► the leader's node/
 //!                          ▼
 //!                  storage/state_machine        apply a batch, publish the view, answer
-//!                          │ calls
+//!                          │ calls       └ changes ─► events/ ─► watchers, history/
 //!                          ▼
-//!                  state/                       PURE: apply(index, &Command) -> Outcome
+//!                  state/                       PURE: apply(index, &Command) -> Applied
 //! ```
 //!
 //! `ARCHITECTURE.md` beside `Cargo.toml` has the code map and the numbered invariants.
@@ -22,6 +22,7 @@ pub mod app;
 pub mod clock;
 #[cfg(not(feature = "simulation"))]
 pub mod config;
+pub mod events;
 #[cfg(not(feature = "simulation"))]
 pub mod http;
 #[cfg(not(feature = "simulation"))]

@@ -50,6 +50,12 @@ error_codes! {
     TooLarge = "too_large", 413;
     /// The transaction's condition failed and it has no `else`.
     ConditionFailed = "condition_failed", 409;
+    /// The lock is held by another; `lock` says by whom, and the caller's place in the queue.
+    LockHeld = "lock_held", 423;
+    /// The claim on the lock is gone: released, expired or broken. `token` is the newer one.
+    LockLost = "lock_lost", 409;
+    /// The lock that guards the write is not held under its token.
+    LockNotHeld = "lock_not_held", 423;
     /// Another membership change is under way, or this one contradicts the membership.
     MembershipConflict = "membership_conflict", 409;
     /// A browser sent the request from another site.
@@ -94,8 +100,14 @@ error_codes! {
     RequestWithdrawn = "request_withdrawn", 409;
     /// There is no such route.
     RouteNotFound = "route_not_found", 404;
+    /// The revision asked for is older than what is kept; `oldest` and `current` say what is.
+    RevisionGone = "revision_gone", 410;
     /// The node is starting: it has not joined or recovered yet.
     Starting = "starting", 503;
+    /// The lock that guards the write was granted again since; `token` is the newer one.
+    TokenSuperseded = "token_superseded", 412;
+    /// As many streams are open on this node as may.
+    TooManyStreams = "too_many_streams", 429;
 }
 
 impl ErrorCode {
@@ -110,8 +122,10 @@ impl ErrorCode {
             | Self::NoLeader
             | Self::NotCaughtUp
             | Self::Overloaded
+            | Self::LockHeld
             | Self::OutcomeUnknown
-            | Self::Starting => true,
+            | Self::Starting
+            | Self::TooManyStreams => true,
             Self::TooLarge
             | Self::ConditionFailed
             | Self::CrossSite
@@ -120,6 +134,8 @@ impl ErrorCode {
             | Self::Internal
             | Self::InvalidArgument
             | Self::KeyNotFound
+            | Self::LockLost
+            | Self::LockNotHeld
             | Self::MethodNotAllowed
             | Self::NameInUse
             | Self::NotAcceptable
@@ -128,7 +144,9 @@ impl ErrorCode {
             | Self::NotWaiting
             | Self::PreconditionFailed
             | Self::RequestWithdrawn
-            | Self::RouteNotFound => false,
+            | Self::RevisionGone
+            | Self::RouteNotFound
+            | Self::TokenSuperseded => false,
         }
     }
 
@@ -148,6 +166,9 @@ impl ErrorCode {
             | Self::IdempotencyKeyReused
             | Self::InvalidArgument
             | Self::KeyNotFound
+            | Self::LockHeld
+            | Self::LockLost
+            | Self::LockNotHeld
             | Self::MethodNotAllowed
             | Self::NameInUse
             | Self::NoLeader
@@ -159,8 +180,11 @@ impl ErrorCode {
             | Self::Overloaded
             | Self::PreconditionFailed
             | Self::RequestWithdrawn
+            | Self::RevisionGone
             | Self::RouteNotFound
-            | Self::Starting => Applied::No,
+            | Self::Starting
+            | Self::TokenSuperseded
+            | Self::TooManyStreams => Applied::No,
         }
     }
 }
@@ -208,6 +232,15 @@ pub struct Problem {
     /// The current record, where a precondition failed and the key exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current: Option<crate::kv::Envelope>,
+    /// The newer fencing token, where a claim or a guard is out of date and the lock is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<u64>,
+    /// Who holds the lock, and who would be next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<crate::lock::LockProblem>,
+    /// First revision from which on every change is kept, where an older one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<u64>,
 }
 
 #[cfg(test)]

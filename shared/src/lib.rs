@@ -9,6 +9,7 @@ pub mod error;
 pub mod kv;
 pub mod limits;
 pub mod listing;
+pub mod lock;
 pub mod read_level;
 pub mod requests;
 
@@ -16,5 +17,9 @@ pub use cluster::{ClusterStatus, MemberAddress, MemberStatus, NodeStatus, Role};
 pub use error::{Applied, ErrorCode, Problem};
 pub use kv::{Envelope, WriteResult};
 pub use listing::{Folder, KeyPage};
+pub use lock::{
+    AcquireLock, LockGrant, LockHolder, LockInfo, LockList, LockProblem, LockReleased, LockWaiter,
+    RenewLock,
+};
 pub use read_level::ReadLevel;
 pub use requests::{FirstOutcome, RequestOutcome, RequestStatus};

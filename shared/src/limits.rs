@@ -28,3 +28,19 @@ pub const NODE_NAME_BYTES: usize = 128;
 pub const READ_WAIT_MS: u64 = 30_000;
 /// Voters in a cluster; further members stay learners.
 pub const VOTERS: usize = 7;
+/// Longest lock name.
+pub const LOCK_NAME_BYTES: usize = 256;
+/// Longest owner that a lock's claim names.
+pub const LOCK_OWNER_BYTES: usize = 256;
+/// Claims that wait for one lock.
+pub const LOCK_WAITERS: usize = 1_000;
+/// Shortest and longest TTL of a lock's claim, milliseconds.
+pub const LOCK_TTL_MS: std::ops::RangeInclusive<u64> = 500..=60 * 60 * 1_000;
+/// Longest time that one request waits for a lock, milliseconds.
+pub const LOCK_WAIT_MS: u64 = 60 * 60 * 1_000;
+/// Shortest and longest TTL of a key, milliseconds.
+pub const KEY_TTL_MS: std::ops::RangeInclusive<u64> = 1_000..=365 * 24 * 60 * 60 * 1_000;
+/// Claims that one command renews.
+pub const CLAIMS_PER_RENEWAL: usize = 1_000;
+/// Keys and claims that one command ends because their time is over.
+pub const EXPIRIES_PER_TICK: usize = 1_000;

@@ -15,17 +15,18 @@ const MODULES: &[(&str, &[&str])] = &[
     // The runtime below the three that the simulation runs as well.
     ("runtime", &[]),
     ("raft", &["state", "runtime"]),
-    ("storage", &["raft", "state", "clock", "runtime"]),
+    ("events", &["state", "runtime"]),
+    ("storage", &["raft", "state", "clock", "runtime", "events"]),
     // It carries requests between the services of two nodes, so it knows their types.
     ("network", &["raft", "state", "storage", "node", "clock"]),
     // It declares the traits that `network` fulfils.
-    ("node", &["raft", "state", "clock", "runtime"]),
+    ("node", &["raft", "state", "clock", "runtime", "events"]),
     // The only file of `node` that holds the Raft handle and the published state.
     (
         "node/consensus",
-        &["raft", "state", "clock", "runtime", "storage"],
+        &["raft", "state", "clock", "runtime", "events", "storage"],
     ),
-    ("http", &["node", "state", "clock", "telemetry"]),
+    ("http", &["node", "events", "state", "clock", "telemetry"]),
     ("config", &["raft"]),
     ("telemetry", &["config"]),
     ("app", EVERYTHING),
@@ -39,6 +40,7 @@ const EVERYTHING: &[&str] = &[
     "clock",
     "runtime",
     "raft",
+    "events",
     "storage",
     "network",
     "node",

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
+use conclave_server::events::Events;
 use conclave_server::node::{Consensus, Contact, Housekeeping, Node, NodeOptions};
 use conclave_server::raft::{ClusterId, Member, NodeId, RaftOptions, openraft_config};
 use conclave_server::runtime;
@@ -119,7 +120,7 @@ impl Cluster {
             id,
             number,
         };
-        let mut state_machine = StateMachine::new(snapshots.clone());
+        let mut state_machine = StateMachine::new(snapshots.clone(), Events::default());
         if self.sabotage == Sabotage::AppliedAhead {
             state_machine.run_ahead();
         }

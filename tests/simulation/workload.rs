@@ -125,10 +125,8 @@ impl Client {
 
     async fn attempt(&self, id: &RequestId, op: &Op) -> Attempt {
         let request = WriteRequest {
-            op: op.clone(),
             request_id: Some(id.clone()),
-            client: None,
-            routing: Routing::Forward,
+            ..WriteRequest::own(op.clone())
         };
         let asked = self.ask(|node| async move { node.write(request).await });
         match asked.await {
@@ -266,6 +264,7 @@ fn put(key: &str, value: &str, condition: Condition) -> Op {
             key: Key::try_from(key).expect("a key"),
             value: Bytes::copy_from_slice(value.as_bytes()),
             content_type: "text/plain".into(),
+            ttl_ms: None,
         },
         condition,
         return_previous: false,

@@ -6,6 +6,7 @@ use anyhow::{Context, anyhow};
 
 use super::member;
 use crate::config::Config;
+use crate::events::Events;
 use crate::network::{Addresses, LocalNode, NetworkFactory, PeerServer, Peers, Running};
 use crate::node::{Consensus, Contact, Housekeeping, Node, NodeOptions};
 use crate::raft::openraft_config;
@@ -44,7 +45,7 @@ pub(super) async fn start_node(
         name: identity.name.clone(),
     };
     let addresses = Addresses::default();
-    let machine = StateMachine::new(storage.snapshots.clone());
+    let machine = StateMachine::new(storage.snapshots.clone(), Events::default());
     let published = machine.published();
     // The network asks what this node vouches for as a leader, which needs a running Raft.
     let late: Arc<OnceLock<Consensus>> = Arc::default();

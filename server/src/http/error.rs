@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use conclave_shared::{Envelope, ErrorCode, MemberAddress, Problem};
+use conclave_shared::{Envelope, ErrorCode, LockProblem, MemberAddress, Problem};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 
@@ -29,10 +29,14 @@ pub(crate) struct Failure {
 #[derive(Debug, Default)]
 struct More {
     request_id: Option<RequestId>,
+    revision: Option<u64>,
     limit: Option<u64>,
     count: Option<u64>,
     retry_after_ms: Option<u64>,
     current: Option<Envelope>,
+    token: Option<u64>,
+    lock: Option<LockProblem>,
+    oldest: Option<u64>,
     allow: Option<HeaderValue>,
     meta: Option<AnswerMeta>,
     redirect: Option<MemberAddress>,
@@ -89,6 +93,27 @@ impl Failure {
     pub(crate) fn with_current(mut self, current: Option<Envelope>) -> Self {
         self.more().current = current;
         self
+    }
+
+    /// Adds the newer fencing token.
+    pub(crate) fn with_token(mut self, token: Option<u64>) -> Self {
+        self.more().token = token;
+        self
+    }
+
+    /// Adds who holds a lock.
+    pub(crate) fn with_lock(mut self, lock: LockProblem) -> Self {
+        self.more().lock = Some(lock);
+        self
+    }
+
+    /// Says that a revision is no longer kept, and which are.
+    pub(crate) fn revision_gone(wanted: u64, oldest: u64, current: u64) -> Self {
+        let detail = format!("changes are kept from revision {oldest} on, not from {wanted} on");
+        let mut failure = Self::new(ErrorCode::RevisionGone, detail);
+        failure.more().oldest = Some(oldest);
+        failure.more().revision = Some(current);
+        failure
     }
 
     /// Adds the facts about the state that the refusal was decided on.
@@ -166,11 +191,16 @@ impl IntoResponse for Failure {
                 .meta
                 .as_ref()
                 .and_then(|meta| meta.leader.as_deref().map(str::to_owned)),
-            revision: more.meta.as_ref().map(|meta| meta.revision),
+            revision: more
+                .revision
+                .or_else(|| more.meta.as_ref().map(|meta| meta.revision)),
             limit: more.limit,
             count: more.count,
             retry_after_ms,
             current: more.current,
+            token: more.token,
+            lock: more.lock,
+            oldest: more.oldest,
         };
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = Response::new(Body::from(body));

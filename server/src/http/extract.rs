@@ -16,7 +16,7 @@ use super::error::Failure;
 use super::headers;
 use super::params::{Params, decode_path, number};
 use crate::node::{ReadOptions, Routing, WriteRequest};
-use crate::state::{Condition, Key, Op, RequestId};
+use crate::state::{Condition, Guard, Key, LockName, Op, RequestId};
 
 /// Returns the key of a request: the rest of its path after `prefix`, or `?key=`, but not both.
 ///
@@ -104,9 +104,16 @@ fn read_level(params: &mut Params<'_>) -> Result<ReadLevel, Failure> {
     Ok(level.unwrap_or_default())
 }
 
-/// Parses `200ms`, `2s` or `1m`.
+/// Parses `200ms`, `2s`, `1m`, `1h` or `1d`.
 pub(crate) fn duration(name: &str, text: &str) -> Result<Duration, Failure> {
-    let units = [("ms", 1), ("s", 1_000), ("m", 60_000)];
+    const HOUR_MS: u64 = 60 * 60 * 1_000;
+    let units = [
+        ("ms", 1),
+        ("s", 1_000),
+        ("m", 60_000),
+        ("h", HOUR_MS),
+        ("d", 24 * HOUR_MS),
+    ];
     let found = units.iter().find_map(|(unit, ms)| {
         let digits = text.strip_suffix(unit)?;
         number(name, digits).ok()?.checked_mul(*ms)
@@ -116,6 +123,68 @@ pub(crate) fn duration(name: &str, text: &str) -> Result<Duration, Failure> {
             "`{name}` is `{text}`, and not a duration such as 200ms, 2s or 1m"
         ))
     })
+}
+
+/// Takes the time that a key lives, milliseconds: header `ttl` in seconds, or `?ttl=10s`.
+pub(crate) fn ttl(headers: &HeaderMap, params: &mut Params<'_>) -> Result<Option<u64>, Failure> {
+    let seconds = header(headers, &headers::TTL)?;
+    let in_header = seconds.map(|text| lifetime(text.trim())).transpose()?;
+    let in_query = params
+        .take("ttl")?
+        .map(|text| lifetime(&text))
+        .transpose()?;
+    match (in_header, in_query) {
+        (Some(one), Some(other)) if one != other => Err(Failure::invalid(
+            "the header `ttl` and the parameter `ttl` contradict each other",
+        )),
+        (one, other) => Ok(one.or(other)),
+    }
+}
+
+/// Parses a key's TTL: a duration, or a number of seconds.
+pub(crate) fn lifetime(text: &str) -> Result<u64, Failure> {
+    let is_bare = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let ttl = match is_bare {
+        true => duration("ttl", &format!("{text}s"))?,
+        false => duration("ttl", text)?,
+    };
+    checked_ttl(crate::clock::millis(ttl))
+}
+
+/// Checks a key's TTL, milliseconds.
+pub(crate) fn checked_ttl(ttl_ms: u64) -> Result<u64, Failure> {
+    match limits::KEY_TTL_MS.contains(&ttl_ms) {
+        true => Ok(ttl_ms),
+        false => Err(Failure::invalid(format!(
+            "a `ttl` of {ttl_ms} ms is not within 1 second and 365 days"
+        ))),
+    }
+}
+
+/// Refuses a TTL where there is nothing that could expire.
+pub(crate) fn no_ttl(headers: &HeaderMap) -> Result<(), Failure> {
+    match headers.contains_key(&headers::TTL) {
+        true => Err(Failure::invalid("this request takes no `ttl`")),
+        false => Ok(()),
+    }
+}
+
+/// Parses `<name>;token=<n>`, the name escaped as in an address.
+fn guard(text: &str) -> Result<Guard, Failure> {
+    let parts = text.rsplit_once(";token=");
+    let Some((name, token)) = parts else {
+        return Err(Failure::invalid(format!(
+            "`Conclave-Lock` is `{text}`, and not `<name>;token=<n>`"
+        )));
+    };
+    Ok(Guard {
+        lock: to_lock_name(&decode_path(name.trim())?)?,
+        token: number("token", token.trim())?,
+    })
+}
+
+pub(crate) fn to_lock_name(text: &str) -> Result<LockName, Failure> {
+    LockName::try_from(text).map_err(|error| Failure::invalid(error.to_string()))
 }
 
 /// Checks the id of a request. The quotes of a structured header field are not part of it.
@@ -146,18 +215,16 @@ pub(crate) fn routing(params: &mut Params<'_>) -> Result<Routing, Failure> {
 pub(crate) struct WriteFrame {
     request_id: Option<RequestId>,
     client: Option<Arc<str>>,
+    guard: Option<Guard>,
     routing: Routing,
 }
 
 impl WriteFrame {
     /// Reads the headers and parameters that every write understands.
     pub(crate) fn parse(headers: &HeaderMap, params: &mut Params<'_>) -> Result<Self, Failure> {
-        if headers.contains_key(&headers::LOCK) {
-            return Err(Failure::not_built("`Conclave-Lock`"));
-        }
-        if headers.contains_key(&headers::TTL) || params.has("ttl") {
-            return Err(Failure::not_built("`ttl` of a key"));
-        }
+        let guard = header(headers, &headers::LOCK)?
+            .map(|text| guard(&text))
+            .transpose()?;
         let request_id = header(headers, &headers::IDEMPOTENCY_KEY)?
             .map(|text| request_id(&text))
             .transpose()?;
@@ -175,6 +242,7 @@ impl WriteFrame {
         Ok(Self {
             request_id,
             client: client.map(|label| (*label).into()),
+            guard,
             routing,
         })
     }
@@ -184,6 +252,7 @@ impl WriteFrame {
             op,
             request_id: self.request_id.clone(),
             client: self.client.clone(),
+            guard: self.guard.clone(),
             routing: self.routing,
         }
     }
@@ -364,7 +433,7 @@ mod tests {
             "stale&max_stale=-1s",
             "wait=31s",
             "wait=ms",
-            "wait=1h",
+            "wait=1w",
             "min_revision=x",
             "redirect=1",
             "stale&max_stale=99999999999999999999m",
@@ -449,18 +518,55 @@ mod tests {
     }
 
     #[test]
-    fn what_a_write_cannot_keep_yet_is_not_ignored() {
+    fn the_frame_of_a_write_is_checked() {
         let parse = |name: &'static str, value: &str, query: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(name, value.parse().unwrap());
             WriteFrame::parse(&headers, &mut Params::parse(Some(query)).unwrap())
         };
-        assert!(parse("conclave-lock", "a;token=1", "").is_err());
-        assert!(parse("ttl", "5", "").is_err());
-        assert!(parse("x-other", "5", "ttl=5s").is_err());
+        for lock in [
+            "a",
+            "a;token=",
+            "a;token=x",
+            ";token=1",
+            "a;token=1;token=b",
+        ] {
+            assert!(parse("conclave-lock", lock, "").is_err(), "{lock}");
+        }
+        let guard = parse("conclave-lock", "a;b%20c;token=7", "").unwrap().guard;
+        let guard = guard.unwrap();
+        assert_eq!((&*guard.lock, guard.token), ("a;b c", 7));
         assert!(parse("conclave-client", &"x".repeat(65), "").is_err());
         let frame = parse("x-other", "k-1", "redirect").unwrap();
         assert_eq!(frame.routing, Routing::Redirect);
+    }
+
+    #[test]
+    fn a_ttl_is_1_second_to_a_year_and_given_once() {
+        let parse = |header: Option<&str>, query: &str| {
+            let mut headers = HeaderMap::new();
+            if let Some(text) = header {
+                headers.insert("ttl", text.parse().unwrap());
+            }
+            ttl(&headers, &mut Params::parse(Some(query)).unwrap())
+        };
+        assert_eq!(parse(None, "").unwrap(), None);
+        assert_eq!(parse(Some("10"), "").unwrap(), Some(10_000));
+        assert_eq!(parse(Some("10"), "ttl=10s").unwrap(), Some(10_000));
+        assert_eq!(parse(None, "ttl=1500ms").unwrap(), Some(1_500));
+        assert_eq!(parse(None, "ttl=365d").unwrap(), Some(31_536_000_000));
+        for (header, query) in [
+            (Some("0"), ""),
+            (Some("-1"), ""),
+            (Some("10"), "ttl=11s"),
+            (None, "ttl=999ms"),
+            (None, "ttl=366d"),
+            (None, "ttl=10y"),
+            (None, "ttl=99999999999999999999"),
+            (None, "ttl="),
+        ] {
+            assert!(parse(header, query).is_err(), "{header:?} {query}");
+        }
     }
 
     #[test]

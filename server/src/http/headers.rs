@@ -18,6 +18,7 @@ pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 pub(crate) const CLIENT: HeaderName = HeaderName::from_static("conclave-client");
 pub(crate) const LOCK: HeaderName = HeaderName::from_static("conclave-lock");
 pub(crate) const TTL: HeaderName = HeaderName::from_static("ttl");
+pub(crate) const TTL_MS: HeaderName = HeaderName::from_static("conclave-ttl-ms");
 const REVISION: HeaderName = HeaderName::from_static("conclave-revision");
 const CONSISTENCY: HeaderName = HeaderName::from_static("conclave-consistency");
 const TERM: HeaderName = HeaderName::from_static("conclave-term");
@@ -200,6 +201,7 @@ mod tests {
             level: ReadLevel::Consistent,
             term: 3,
             applied_index: 9,
+            log_time_ms: 0,
             served_by: "node0".into(),
             leader: Some("node1".into()),
             last_contact: Some(Duration::from_millis(12)),

@@ -160,7 +160,6 @@ async fn what_is_not_built_says_so_and_is_no_key() {
         ("GET", "/api/keys/a?revision=5"),
         ("GET", "/api/keys/a?at=2026-01-01T00:00:00Z"),
         ("POST", "/api/keys/a?restore=5"),
-        ("PUT", "/api/keys/a?ttl=10s"),
     ] {
         assert_eq!(
             ask(method, target, &[], "").await.code(),

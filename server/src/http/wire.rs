@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use conclave_shared::{Envelope, ErrorCode, limits};
+use conclave_shared::{Envelope, ErrorCode, LockHolder, LockProblem, limits};
 use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::error::Failure;
 use super::headers;
 use crate::node::{Answer, AnswerMeta};
-use crate::state::{Outcome, Record, Rejection, Stamps};
+use crate::state::{HeldBy, Outcome, Record, Rejection, Stamps};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(crate) const PLAIN: &str = "text/plain";
@@ -35,6 +35,8 @@ pub(crate) struct EnvelopeRef<'a> {
     create_revision: u64,
     mod_revision: u64,
     version: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_ms: Option<u64>,
     origin: &'a str,
 }
 
@@ -48,7 +50,8 @@ pub(crate) enum Show {
 }
 
 impl<'a> EnvelopeRef<'a> {
-    pub(crate) fn new(key: &'a str, record: &'a Record, show: Show) -> Self {
+    /// Shows a record as it is at log time `now_ms`.
+    pub(crate) fn new(key: &'a str, record: &'a Record, show: Show, now_ms: u64) -> Self {
         let text = std::str::from_utf8(&record.value);
         let (value, value_base64, value_bytes) = match (show, text) {
             (Show::KeysOnly, _) => (None, None, Some(record.value.len())),
@@ -64,14 +67,15 @@ impl<'a> EnvelopeRef<'a> {
             create_revision: record.create_revision,
             mod_revision: record.mod_revision,
             version: record.version,
+            ttl_ms: record.ttl_ms(now_ms),
             origin: &record.origin,
         }
     }
 }
 
-/// Returns a record as the wire shows it.
-pub(crate) fn envelope(key: &str, record: &Record) -> Envelope {
-    let shown = EnvelopeRef::new(key, record, Show::Values);
+/// Returns a record as the wire shows it at log time `now_ms`.
+pub(crate) fn envelope(key: &str, record: &Record, now_ms: u64) -> Envelope {
+    let shown = EnvelopeRef::new(key, record, Show::Values, now_ms);
     Envelope {
         key: key.to_owned(),
         value: shown.value.map(str::to_owned),
@@ -80,7 +84,7 @@ pub(crate) fn envelope(key: &str, record: &Record) -> Envelope {
         create_revision: record.create_revision,
         mod_revision: record.mod_revision,
         version: record.version,
-        ttl_ms: None,
+        ttl_ms: shown.ttl_ms,
         origin: record.origin.to_string(),
     }
 }
@@ -91,6 +95,9 @@ pub(crate) fn raw_value(record: &Record, meta: &AnswerMeta) -> Response {
     let headers = response.headers_mut();
     headers.reserve(20);
     headers::put_with_stamps(headers, meta, record.stamps());
+    if let Some(ttl_ms) = record.ttl_ms(meta.log_time_ms) {
+        headers.insert(headers::TTL_MS, HeaderValue::from(ttl_ms));
+    }
     headers.insert(CONTENT_TYPE, content_type(&record.content_type));
     // A value is whatever a client stored. On the dashboard's own origin it must never run.
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -178,6 +185,12 @@ pub(crate) fn unexpected(outcome: &Outcome) -> Failure {
         Outcome::Rejected(_) => "rejected",
         Outcome::Settlement(_) => "settlement",
         Outcome::Replayed(_) => "replayed",
+        Outcome::Transaction { .. } => "transaction",
+        Outcome::LockGranted { .. } => "lock granted",
+        Outcome::LockQueued { .. } => "lock queued",
+        Outcome::LockReleased { .. } => "lock released",
+        Outcome::ClaimsKept { .. } => "claims kept",
+        Outcome::Ticked { .. } => "ticked",
     };
     Failure::internal(&format_args!(
         "outcome `{kind}` does not belong to the request"
@@ -205,10 +218,70 @@ fn rejected(subject: &str, rejection: Rejection, meta: AnswerMeta) -> Failure {
             let detail = "this request id was withdrawn before: nothing under it is ever applied";
             Failure::new(ErrorCode::RequestWithdrawn, detail).with_meta(meta)
         }
+        Rejection::ConditionFailed { at } => {
+            let detail = format!("condition {} of the transaction does not hold", at + 1);
+            Failure::new(ErrorCode::ConditionFailed, detail)
+                .with_count(at + 1)
+                .with_meta(meta)
+        }
+        Rejection::TokenSuperseded { token } => {
+            let detail = format!("the lock has been granted again since, under token {token}");
+            Failure::new(ErrorCode::TokenSuperseded, detail)
+                .with_token(Some(token))
+                .with_meta(meta)
+        }
+        Rejection::LockNotHeld => {
+            let detail = "the lock of `Conclave-Lock` is not held under that token";
+            Failure::new(ErrorCode::LockNotHeld, detail).with_meta(meta)
+        }
+        Rejection::LockHeld { holder, position } => {
+            lock_held(subject, holder.as_ref(), position, meta)
+        }
+        Rejection::LockQueueFull => {
+            let most = limits::LOCK_WAITERS;
+            let detail = format!("{most} already wait for the lock `{subject}`");
+            Failure::new(ErrorCode::Overloaded, detail).with_meta(meta)
+        }
+        Rejection::LockLost { token } => {
+            let detail = match token {
+                Some(token) => format!(
+                    "this claim on the lock `{subject}` is gone: it is held under token {token}"
+                ),
+                None => format!("this claim on the lock `{subject}` is gone: nobody holds it"),
+            };
+            Failure::new(ErrorCode::LockLost, detail)
+                .with_token(token)
+                .with_meta(meta)
+        }
         // The service has made an error of it.
         Rejection::Forgotten { wanted } => Failure::internal(&format_args!(
             "a request from before log index {wanted} was applied"
         )),
+    }
+}
+
+fn lock_held(name: &str, holder: Option<&HeldBy>, position: u64, meta: AnswerMeta) -> Failure {
+    let detail = match holder {
+        Some(holder) => format!("the lock `{name}` is held by `{}`", holder.owner),
+        None => format!("the lock `{name}` was held when this request was first applied"),
+    };
+    Failure::new(ErrorCode::LockHeld, detail)
+        .with_lock(LockProblem {
+            holder: holder.map(held_by),
+            position,
+            session: None,
+        })
+        .with_meta(meta)
+}
+
+/// Returns the holder of a lock as the wire shows it.
+pub(crate) fn held_by(holder: &HeldBy) -> LockHolder {
+    LockHolder {
+        owner: holder.owner.to_string(),
+        session: holder.session.to_string(),
+        node: holder.node.to_string(),
+        token: holder.token,
+        ttl_ms: holder.ttl_ms,
     }
 }
 
@@ -221,7 +294,7 @@ fn precondition_failed(key: &str, current: Option<&Arc<Record>>, meta: AnswerMet
         None => format!("key `{key}` does not exist"),
     };
     Failure::new(ErrorCode::PreconditionFailed, detail)
-        .with_current(current.map(|record| envelope(key, record)))
+        .with_current(current.map(|record| envelope(key, record, meta.log_time_ms)))
         .with_meta(meta)
 }
 
@@ -256,6 +329,7 @@ pub(crate) mod tests {
             level: ReadLevel::Default,
             term: 1,
             applied_index: 9,
+            log_time_ms: 0,
             served_by: "node0".into(),
             leader: Some("node0".into()),
             last_contact: None,
@@ -274,6 +348,7 @@ pub(crate) mod tests {
             mod_revision: 7,
             version: 2,
             origin: "node1".into(),
+            deadline_ms: None,
         }
     }
 
@@ -281,13 +356,13 @@ pub(crate) mod tests {
     fn envelopes_read_back_as_the_shared_type() {
         for value in [&b"text"[..], b"\xff\x00", b""] {
             let record = record(value, "x/y");
-            let shown = EnvelopeRef::new("a/b", &record, Show::Values);
+            let shown = EnvelopeRef::new("a/b", &record, Show::Values, 0);
             let read: Envelope =
                 serde_json::from_str(&serde_json::to_string(&shown).unwrap()).unwrap();
-            assert_eq!(read, envelope("a/b", &record));
+            assert_eq!(read, envelope("a/b", &record, 0));
         }
         let record = record(b"text", "x/y");
-        let keys = serde_json::to_value(EnvelopeRef::new("k", &record, Show::KeysOnly)).unwrap();
+        let keys = serde_json::to_value(EnvelopeRef::new("k", &record, Show::KeysOnly, 0)).unwrap();
         assert_eq!((keys.get("value"), &keys["value_bytes"]), (None, &4.into()));
     }
 

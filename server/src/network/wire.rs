@@ -19,7 +19,7 @@ use crate::node::{Beat, Invitation, JoinRequest, Joined, PeerReply, PeerRequest,
 use crate::raft::{ClusterId, Member, NodeId, SnapshotMeta, TypeConfig, Vote};
 
 /// Version of the peer protocol. Nodes of different versions refuse each other.
-pub(super) const PROTOCOL: u16 = 2;
+pub(super) const PROTOCOL: u16 = 3;
 /// Largest frame. A request is at most 8 MiB and one `AppendEntries` about 1 MiB above that.
 pub(super) const FRAME_BYTES: usize = 16 << 20;
 /// First bytes of every connection's first frame.
@@ -227,7 +227,7 @@ mod tests {
             name: "n1".to_owned(),
         };
         let bytes = encode(&Hello::new(Purpose::Control, &local, 2)).unwrap();
-        let mut golden = b"CNCL\x02\x01".to_vec();
+        let mut golden = b"CNCL\x03\x01".to_vec();
         golden.extend([9; 16]);
         golden.extend(b"\xac\x02\x02n1\x02");
         assert_eq!(bytes, golden);

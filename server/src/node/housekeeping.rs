@@ -1,5 +1,5 @@
 //! What a node does by itself: notice changes and say so, promote learners, finish membership
-//! changes, build snapshots.
+//! changes, build snapshots, let log time pass.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,6 +20,7 @@ const INTERVAL: Duration = Duration::from_millis(250);
 pub struct Housekeeping {
     _facts: Task,
     _duties: Task,
+    _ticks: Task,
 }
 
 impl Housekeeping {
@@ -33,6 +34,7 @@ impl Housekeeping {
         Self {
             _facts: runtime::spawn(facts),
             _duties: runtime::spawn(duties(node.clone())),
+            _ticks: runtime::spawn(super::ticks::keep_ticking(node.clone())),
         }
     }
 }

@@ -153,6 +153,7 @@ mod tests {
             level: ReadLevel::Consistent,
             term: 1,
             applied_index: revision,
+            log_time_ms: 0,
             served_by: "node0".into(),
             leader: None,
             last_contact: Some(Duration::from_millis(5)),

@@ -6,7 +6,8 @@ use parking_lot::Mutex;
 
 use crate::clock;
 
-/// Log time of one leader: the log time applied when it was elected plus its monotonic time since.
+/// Log time of one leader: the newest log time that an earlier leader gave plus its own monotonic
+/// time since.
 /// A jump of the wall clock changes nothing, and a new leader goes on where the log is.
 #[derive(Debug, Default)]
 pub(super) struct LogClock(Mutex<Option<Base>>);
@@ -31,7 +32,12 @@ impl LogClock {
                 since: now,
             }),
         };
-        base.log_time_ms + clock::millis(now.saturating_duration_since(base.since))
+        let own = base.log_time_ms + clock::millis(now.saturating_duration_since(base.since));
+        if applied_ms > own {
+            // It was elected before it had applied what an earlier leader had committed.
+            (base.log_time_ms, base.since) = (applied_ms, now);
+        }
+        own.max(applied_ms)
     }
 }
 
@@ -44,10 +50,10 @@ mod tests {
         let clock = LogClock::default();
         let first = clock.now_ms(1, 1_000);
         assert!((1_000..1_500).contains(&first), "{first}");
-        assert!(
-            clock.now_ms(1, 9_000_000) < 2_000,
-            "within a term only its own time counts"
-        );
+        assert!(clock.now_ms(1, 500) < 2_000, "its own time goes on");
+        let behind = clock.now_ms(1, 9_000);
+        assert!((9_000..9_500).contains(&behind), "{behind}");
+        assert!((9_000..9_500).contains(&clock.now_ms(1, 0)));
         let second = clock.now_ms(2, 50_000);
         assert!((50_000..50_500).contains(&second), "{second}");
     }

@@ -8,7 +8,7 @@ use conclave_shared::limits;
 use super::consensus::{Facts, Leader, ProposeError};
 use super::{
     CallError, Invitation, JoinRequest, Joined, MakeInvitation, Node, PeerReply, PeerRequest,
-    Proposal, ServiceError,
+    ServiceError,
 };
 use crate::clock;
 use crate::raft::{Member, NodeId};
@@ -166,15 +166,9 @@ impl Node {
                         reason: format!("the node there is `{}`, not `{name}`", member.name),
                     });
                 }
-                let proposal = Proposal {
-                    request_id: this.0.request_ids.make(),
-                    taken_at: this.0.consensus.published().position().applied_index,
-                    origin: this.0.name.clone(),
-                    client: None,
-                    op: Op::AllocateNode {
-                        name: name.as_str().into(),
-                    },
-                };
+                let proposal = this.own_proposal(Op::AllocateNode {
+                    name: name.as_str().into(),
+                });
                 match this.propose(proposal).await?.value {
                     Outcome::NodeAllocated { id } => Ok(Invitation {
                         cluster: this.0.options.cluster,

@@ -24,6 +24,7 @@ mod request;
 mod requests;
 mod rounds;
 mod status;
+mod ticks;
 mod writes;
 
 use std::sync::Arc;
@@ -219,6 +220,7 @@ impl Node {
             level,
             term: facts.term,
             applied_index: dated.position.applied_index,
+            log_time_ms: dated.position.log_time_ms,
             served_by: self.0.name.clone(),
             leader: facts.leader.as_ref().map(|leader| leader.name.clone()),
             last_contact: dated.age,

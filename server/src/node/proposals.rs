@@ -169,6 +169,7 @@ mod tests {
             taken_at: 0,
             origin: "n".into(),
             client: None,
+            guard: None,
             op: Op::AllocateNode { name: "n".into() },
         }
     }

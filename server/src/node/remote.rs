@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Answer, JoinRequest, Joined, ServiceError};
 use crate::raft::{ClusterId, Member, NodeId};
-use crate::state::{Key, Op, Outcome, Record, RequestId};
+use crate::state::{Guard, Key, Op, Outcome, Record, RequestId};
 
 /// A write on its way to the leader, which adds the times.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -25,6 +25,7 @@ pub struct Proposal {
     /// Name of the node that took the write from its client.
     pub origin: Arc<str>,
     pub client: Option<Arc<str>>,
+    pub guard: Option<Guard>,
     pub op: Op,
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use conclave_shared::ReadLevel;
 use serde::{Deserialize, Serialize};
 
-use crate::state::{Op, RequestId};
+use crate::state::{Guard, Op, RequestId};
 
 /// How fresh a read must be, and how long it may wait for that.
 #[derive(Debug, Clone)]
@@ -53,7 +53,23 @@ pub struct WriteRequest {
     pub request_id: Option<RequestId>,
     /// The client's label (`Conclave-Client`), at most 64 bytes.
     pub client: Option<Arc<str>>,
+    /// What must be held for the write to be applied (`Conclave-Lock`).
+    pub guard: Option<Guard>,
     pub routing: Routing,
+}
+
+impl WriteRequest {
+    /// Returns a write of the node itself: no client asked for it, and no lock guards it.
+    #[must_use]
+    pub const fn own(op: Op) -> Self {
+        Self {
+            op,
+            request_id: None,
+            client: None,
+            guard: None,
+            routing: Routing::Forward,
+        }
+    }
 }
 
 /// A value with the facts about the node and the moment it was read or written at.
@@ -72,6 +88,8 @@ pub struct AnswerMeta {
     pub level: ReadLevel,
     pub term: u64,
     pub applied_index: u64,
+    /// Log time of that state; deadlines are left to run from it.
+    pub log_time_ms: u64,
     /// Name of the node whose state was read, or that proposed the write.
     pub served_by: Arc<str>,
     /// Name of the leader that the serving node knows.

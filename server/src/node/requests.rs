@@ -38,10 +38,8 @@ impl Node {
         routing: Routing,
     ) -> Result<Answer<SettledRequest>, ServiceError> {
         let request = WriteRequest {
-            op: Op::SettleRequest { id },
-            request_id: None,
-            client: None,
             routing,
+            ..WriteRequest::own(Op::SettleRequest { id })
         };
         let Answer { value, meta } = self.write(request).await?;
         match value {

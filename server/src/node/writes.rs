@@ -22,15 +22,12 @@ impl Node {
     /// left and nobody can say (invariant 9). Dropping the future does not take a proposal back.
     pub async fn write(&self, request: WriteRequest) -> Result<Answer<Outcome>, ServiceError> {
         let _room = self.room(&request.op)?;
-        let proposal = Proposal {
-            request_id: request
-                .request_id
-                .unwrap_or_else(|| self.0.request_ids.make()),
-            taken_at: self.0.consensus.published().position().applied_index,
-            origin: self.0.name.clone(),
-            client: request.client,
-            op: request.op,
-        };
+        let mut proposal = self.own_proposal(request.op);
+        if let Some(id) = request.request_id {
+            proposal.request_id = id;
+        }
+        proposal.client = request.client;
+        proposal.guard = request.guard;
         let deadline = clock::now() + self.leader_wait();
         loop {
             let facts = self.facts();
@@ -46,6 +43,18 @@ impl Node {
                 // Only what was certainly not applied is tried again.
                 Err(failure) => self.pause(deadline, failure).await?,
             }
+        }
+    }
+
+    /// Returns a proposal of this node itself.
+    pub(super) fn own_proposal(&self, op: Op) -> Proposal {
+        Proposal {
+            request_id: self.0.request_ids.make(),
+            taken_at: self.0.consensus.published().position().applied_index,
+            origin: self.0.name.clone(),
+            client: None,
+            guard: None,
+            op,
         }
     }
 
@@ -67,6 +76,7 @@ impl Node {
             taken_at: proposal.taken_at,
             origin: proposal.origin,
             client: proposal.client,
+            guard: proposal.guard,
             op: proposal.op,
         };
         let began = clock::now();
@@ -155,8 +165,14 @@ fn changed_at(outcome: &Outcome) -> Option<u64> {
         Outcome::Put { stamps, .. } => Some(stamps.mod_revision),
         Outcome::PutMany { revision, .. }
         | Outcome::Deleted { revision, .. }
-        | Outcome::DeletedPrefix { revision, .. } => Some(*revision),
-        Outcome::Nothing
+        | Outcome::DeletedPrefix { revision, .. }
+        | Outcome::Transaction { revision, .. }
+        | Outcome::LockReleased { revision } => Some(*revision),
+        Outcome::LockGranted { .. }
+        | Outcome::LockQueued { .. }
+        | Outcome::ClaimsKept { .. }
+        | Outcome::Ticked { .. }
+        | Outcome::Nothing
         | Outcome::NodeAllocated { .. }
         | Outcome::Rejected(_)
         | Outcome::Settlement(_)

@@ -13,6 +13,8 @@ use conclave_shared::limits;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+use super::Transaction;
+
 /// A key: UTF-8, 1 to 1,024 bytes, no leading `/`.
 ///
 /// Up to 23 bytes stand in the key itself: the map compares and copies keys all the time.
@@ -100,6 +102,75 @@ impl fmt::Display for RequestId {
     }
 }
 
+/// The name of a lock: UTF-8, 1 to 256 bytes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LockName(SmolStr);
+
+/// Why a text is no lock name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidLockName {
+    #[error("lock name is empty; it has 1 to {} bytes", limits::LOCK_NAME_BYTES)]
+    Empty,
+    #[error("lock name of {0} bytes is above the limit of {limit} bytes", limit = limits::LOCK_NAME_BYTES)]
+    TooLong(usize),
+}
+
+impl TryFrom<&str> for LockName {
+    type Error = InvalidLockName;
+
+    fn try_from(text: &str) -> Result<Self, InvalidLockName> {
+        match text.len() {
+            0 => Err(InvalidLockName::Empty),
+            n if n > limits::LOCK_NAME_BYTES => Err(InvalidLockName::TooLong(n)),
+            _ => Ok(Self(text.into())),
+        }
+    }
+}
+
+impl Deref for LockName {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for LockName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for LockName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl fmt::Display for LockName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The id of one claim on one lock: the log index of the entry that made the claim, so it is never
+/// given twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionId(pub u64);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A write is applied only while `lock` is held under `token` (`Conclave-Lock`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guard {
+    pub lock: LockName,
+    pub token: u64,
+}
+
 /// The content type a value was written with, at most 255 bytes, as the client sent it.
 pub type ContentType = Arc<str>;
 
@@ -128,10 +199,12 @@ pub struct Put {
     pub key: Key,
     pub value: Bytes,
     pub content_type: ContentType,
+    /// The key expires this long after the write, in log time, unless it is written again.
+    pub ttl_ms: Option<u64>,
 }
 
 impl Put {
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.key.len() + self.value.len()
     }
 }
@@ -145,7 +218,7 @@ pub enum Op {
         condition: Condition,
         return_previous: bool,
     },
-    /// Writes several keys at one revision. A key named twice takes its last value.
+    /// Writes several keys at one revision. Of a key named twice only the last value is written.
     PutMany { puts: Vec<Put> },
     /// Removes one key if `condition` holds.
     Delete {
@@ -159,6 +232,37 @@ pub enum Op {
     AllocateNode { name: Arc<str> },
     /// Settles a request id: answers its outcome, or withdraws it so that it can never be applied.
     SettleRequest { id: RequestId },
+    /// Does one of two lists of operations, whole, as its conditions say.
+    Transaction(Transaction),
+    /// Claims a lock, or asks again for the claim of `session`.
+    AcquireLock {
+        lock: LockName,
+        owner: Arc<str>,
+        ttl_ms: u64,
+        session: Option<SessionId>,
+        /// Takes a place in the queue when the lock is held.
+        queue: bool,
+    },
+    /// Starts the TTL of a claim again.
+    RenewLock { lock: LockName, session: SessionId },
+    /// As [`Self::RenewLock`] for claims that a node keeps alive for open connections.
+    KeepClaims { claims: Vec<(LockName, SessionId)> },
+    /// Gives a lock back, leaves its queue, or breaks it.
+    ReleaseLock { lock: LockName, by: Release },
+    /// Lets log time pass, and ends what is due: the leader's own command.
+    Tick,
+}
+
+/// Whose claim a release ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Release {
+    /// The claim with this session, this token, or both; the holder's or a waiter's.
+    Claim {
+        session: Option<SessionId>,
+        token: Option<u64>,
+    },
+    /// The holder's, whoever that is.
+    Break,
 }
 
 impl Op {
@@ -172,6 +276,11 @@ impl Op {
             Self::DeletePrefix { prefix } => prefix.len(),
             Self::AllocateNode { name } => name.len(),
             Self::SettleRequest { id } => id.as_str().len(),
+            Self::Transaction(transaction) => transaction.bytes(),
+            Self::AcquireLock { lock, owner, .. } => lock.len() + owner.len(),
+            Self::RenewLock { lock, .. } | Self::ReleaseLock { lock, .. } => lock.len(),
+            Self::KeepClaims { claims } => claims.iter().map(|(lock, _)| lock.len() + 1).sum(),
+            Self::Tick => 0,
         }
     }
 }
@@ -191,6 +300,8 @@ pub struct Command {
     pub origin: Arc<str>,
     /// The client's own label, at most 64 bytes.
     pub client: Option<Arc<str>>,
+    /// What must be held for the command to be applied.
+    pub guard: Option<Guard>,
     pub op: Op,
 }
 
@@ -203,6 +314,12 @@ impl fmt::Display for Command {
             Op::DeletePrefix { prefix } => write!(f, "delete prefix `{prefix}`"),
             Op::AllocateNode { name } => write!(f, "allocate an id for `{name}`"),
             Op::SettleRequest { id } => write!(f, "settle request `{id}`"),
+            Op::Transaction(_) => f.write_str("transaction"),
+            Op::AcquireLock { lock, .. } => write!(f, "acquire lock `{lock}`"),
+            Op::RenewLock { lock, .. } => write!(f, "renew lock `{lock}`"),
+            Op::KeepClaims { claims } => write!(f, "keep {} claims", claims.len()),
+            Op::ReleaseLock { lock, .. } => write!(f, "release lock `{lock}`"),
+            Op::Tick => f.write_str("tick"),
         }
     }
 }

@@ -145,6 +145,7 @@ mod tests {
                 mod_revision: 1,
                 version: 1,
                 origin: "n".into(),
+                deadline_ms: None,
             };
             state.restore_key(&Key::try_from(*key).unwrap(), Arc::new(record));
         }

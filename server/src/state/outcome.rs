@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Record, SettledRequest, Stamps};
+use super::{HeldBy, LockName, Record, SessionId, SettledRequest, Stamps, TxnResult};
 
 /// What a command did. Every replica computes the same one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,36 @@ pub enum Outcome {
     Settlement(SettledRequest),
     /// The id was settled before: this is its first outcome again, without records.
     Replayed(Box<Self>),
+    /// A transaction was done; `results` are those of the list that was done, in its order.
+    Transaction {
+        /// All conditions held, so it was `then`.
+        succeeded: bool,
+        /// Revision of its change; where nothing changed, the state's.
+        revision: u64,
+        results: Vec<TxnResult>,
+    },
+    /// The session holds the lock.
+    LockGranted {
+        session: SessionId,
+        /// The fencing token.
+        token: u64,
+        /// Time until the claim ends unless it is renewed.
+        ttl_ms: u64,
+    },
+    /// The session waits for the lock.
+    LockQueued {
+        session: SessionId,
+        /// Place in the queue, from 1.
+        position: u64,
+        /// Who holds it; `None` in a replayed outcome.
+        holder: Option<HeldBy>,
+    },
+    /// A claim has ended.
+    LockReleased { revision: u64 },
+    /// Claims were renewed, but for those that are gone.
+    ClaimsKept { lost: Vec<(LockName, SessionId)> },
+    /// Log time has passed. `more`: more is due than one command may end.
+    Ticked { more: bool },
 }
 
 /// Why a command changed nothing.
@@ -51,4 +81,21 @@ pub enum Rejection {
     /// Its origin took the request before log index `wanted`, up to which outcomes are forgotten:
     /// nobody can tell whether the same id was settled meanwhile.
     Forgotten { wanted: u64 },
+    /// Condition `at` of the transaction, from 0, does not hold, and it has no `else`.
+    ConditionFailed { at: u64 },
+    /// The lock is held by another, and the caller does not wait. `holder` is `None` in a replayed
+    /// outcome.
+    LockHeld {
+        holder: Option<HeldBy>,
+        /// The place that the caller would have in the queue.
+        position: u64,
+    },
+    /// As many wait for the lock as may.
+    LockQueueFull,
+    /// The claim is gone; `token` is the newer one, while somebody else holds the lock.
+    LockLost { token: Option<u64> },
+    /// The guard's lock was granted again since, under `token`.
+    TokenSuperseded { token: u64 },
+    /// The guard's lock is not held under its token.
+    LockNotHeld,
 }

@@ -14,7 +14,7 @@ use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::{Command, Op, Outcome, Rejection, RequestId, Stamps};
+use super::{Command, Op, Outcome, Rejection, RequestId, SessionId, Stamps};
 
 /// Ids that are kept whatever their age.
 const KEPT: usize = 100_000;
@@ -22,6 +22,8 @@ const KEPT: usize = 100_000;
 const LONGEST_MS: u64 = 10 * 60 * 1_000;
 /// Size of the table from which on no more than [`KEPT`] ids are kept.
 const BYTES: u64 = 16 << 20;
+/// Three numbers, and an outcome of one variant and at most four more, ten bytes each.
+const HASHED_BYTES: usize = 3 * 8 + 5 * 10;
 /// What one id takes beside its own text.
 const ENTRY_BYTES: u64 = 96;
 
@@ -50,6 +52,36 @@ pub enum Settled {
     },
     /// The id was withdrawn before any request under it was applied: none ever will be.
     Withdrawn,
+    Transaction {
+        succeeded: bool,
+        revision: u64,
+    },
+    ConditionFailed {
+        at: u64,
+    },
+    LockGranted {
+        session: SessionId,
+        token: u64,
+        ttl_ms: u64,
+    },
+    LockQueued {
+        session: SessionId,
+        position: u64,
+    },
+    LockHeld {
+        position: u64,
+    },
+    LockQueueFull,
+    LockReleased {
+        revision: u64,
+    },
+    LockLost {
+        token: Option<u64>,
+    },
+    TokenSuperseded {
+        token: u64,
+    },
+    LockNotHeld,
 }
 
 impl Settled {
@@ -72,7 +104,47 @@ impl Settled {
             Outcome::Rejected(Rejection::KeyNotFound) => Self::KeyNotFound,
             Outcome::Rejected(Rejection::PreconditionFailed { .. }) => Self::PreconditionFailed,
             Outcome::Rejected(Rejection::TooManyKeys { keys }) => Self::TooManyKeys { keys: *keys },
-            Outcome::Nothing
+            Outcome::Transaction {
+                succeeded,
+                revision,
+                ..
+            } => Self::Transaction {
+                succeeded: *succeeded,
+                revision: *revision,
+            },
+            Outcome::LockGranted {
+                session,
+                token,
+                ttl_ms,
+            } => Self::LockGranted {
+                session: *session,
+                token: *token,
+                ttl_ms: *ttl_ms,
+            },
+            Outcome::LockQueued {
+                session, position, ..
+            } => Self::LockQueued {
+                session: *session,
+                position: *position,
+            },
+            Outcome::LockReleased { revision } => Self::LockReleased {
+                revision: *revision,
+            },
+            Outcome::Rejected(Rejection::ConditionFailed { at }) => {
+                Self::ConditionFailed { at: *at }
+            }
+            Outcome::Rejected(Rejection::LockHeld { position, .. }) => Self::LockHeld {
+                position: *position,
+            },
+            Outcome::Rejected(Rejection::LockQueueFull) => Self::LockQueueFull,
+            Outcome::Rejected(Rejection::LockLost { token }) => Self::LockLost { token: *token },
+            Outcome::Rejected(Rejection::TokenSuperseded { token }) => {
+                Self::TokenSuperseded { token: *token }
+            }
+            Outcome::Rejected(Rejection::LockNotHeld) => Self::LockNotHeld,
+            Outcome::ClaimsKept { .. }
+            | Outcome::Ticked { .. }
+            | Outcome::Nothing
             | Outcome::Settlement(_)
             | Outcome::Replayed(_)
             | Outcome::Rejected(
@@ -101,6 +173,40 @@ impl Settled {
             }
             Self::TooManyKeys { keys } => Outcome::Rejected(Rejection::TooManyKeys { keys }),
             Self::Withdrawn => return Outcome::Rejected(Rejection::Withdrawn),
+            Self::Transaction {
+                succeeded,
+                revision,
+            } => Outcome::Transaction {
+                succeeded,
+                revision,
+                results: Vec::new(),
+            },
+            Self::ConditionFailed { at } => Outcome::Rejected(Rejection::ConditionFailed { at }),
+            Self::LockGranted {
+                session,
+                token,
+                ttl_ms,
+            } => Outcome::LockGranted {
+                session,
+                token,
+                ttl_ms,
+            },
+            Self::LockQueued { session, position } => Outcome::LockQueued {
+                session,
+                position,
+                holder: None,
+            },
+            Self::LockHeld { position } => Outcome::Rejected(Rejection::LockHeld {
+                holder: None,
+                position,
+            }),
+            Self::LockQueueFull => Outcome::Rejected(Rejection::LockQueueFull),
+            Self::LockReleased { revision } => Outcome::LockReleased { revision },
+            Self::LockLost { token } => Outcome::Rejected(Rejection::LockLost { token }),
+            Self::TokenSuperseded { token } => {
+                Outcome::Rejected(Rejection::TokenSuperseded { token })
+            }
+            Self::LockNotHeld => Outcome::Rejected(Rejection::LockNotHeld),
         };
         Outcome::Replayed(Box::new(outcome))
     }
@@ -136,7 +242,7 @@ impl Requests {
     pub(super) fn refuse(&self, command: &Command) -> Option<Outcome> {
         match self.get(&command.request_id) {
             Some(known) if known.settled == Settled::Withdrawn => Some(known.settled.replay()),
-            Some(known) if known.fingerprint == fingerprint(&command.op) => {
+            Some(known) if known.fingerprint == fingerprint(command) => {
                 Some(known.settled.replay())
             }
             Some(_) => Some(Outcome::Rejected(Rejection::KeyReused)),
@@ -151,12 +257,20 @@ impl Requests {
 
     /// Keeps the outcome of a command that was applied under an id of its own.
     pub(super) fn keep(&mut self, index: u64, log_time_ms: u64, command: &Command, new: &Outcome) {
+        // What does the same however often it comes needs no memory.
+        let is_repeatable = matches!(
+            command.op,
+            Op::RenewLock { .. } | Op::KeepClaims { .. } | Op::Tick
+        );
+        if is_repeatable {
+            return;
+        }
         if let Some(settled) = Settled::of(new) {
             self.push(SettledRequest {
                 id: command.request_id.clone(),
                 index,
                 log_time_ms,
-                fingerprint: fingerprint(&command.op),
+                fingerprint: fingerprint(command),
                 settled,
             });
             self.forget(log_time_ms);
@@ -293,43 +407,21 @@ fn size(entry: &SettledRequest) -> u64 {
     ENTRY_BYTES + entry.id.as_str().len() as u64
 }
 
-/// Digest of an operation by its stored encoding, which never changes for a given operation.
-fn fingerprint(op: &Op) -> u64 {
+/// Digest of what is asked, by its stored encoding, which never changes for a given operation.
+fn fingerprint(command: &Command) -> u64 {
     // An operation always has an encoding: its entry had one.
-    xxh3_64(&postcard::to_allocvec(op).unwrap_or_default())
+    xxh3_64(&postcard::to_allocvec(&(&command.op, &command.guard)).unwrap_or_default())
 }
 
 fn hash(entry: &SettledRequest, id_hash: u64) -> u64 {
-    let (kind, a, b, c) = match entry.settled {
-        Settled::Put(stamps) => (
-            0,
-            stamps.create_revision,
-            stamps.mod_revision,
-            stamps.version,
-        ),
-        Settled::PutMany { revision, keys } => (1, revision, keys, 0),
-        Settled::Deleted { revision } => (2, revision, 0, 0),
-        Settled::DeletedPrefix { revision, keys } => (3, revision, keys, 0),
-        Settled::NodeAllocated { id } => (4, id, 0, 0),
-        Settled::KeyNotFound => (5, 0, 0, 0),
-        Settled::PreconditionFailed => (6, 0, 0, 0),
-        Settled::TooManyKeys { keys } => (7, keys, 0, 0),
-        Settled::Withdrawn => (8, 0, 0, 0),
-    };
-    let numbers = [
-        entry.index,
-        entry.log_time_ms,
-        entry.fingerprint,
-        kind,
-        a,
-        b,
-        c,
-    ];
-    let mut bytes = [0; 7 * 8];
+    let numbers = [entry.index, entry.log_time_ms, entry.fingerprint];
+    let mut bytes = [0; HASHED_BYTES];
     for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
         place.copy_from_slice(&number.to_le_bytes());
     }
-    xxh3_64_with_seed(&bytes, id_hash)
+    // What is left of the buffer is enough for any outcome.
+    let written = postcard::to_slice(&entry.settled, &mut bytes[3 * 8..]).map_or(0, |s| s.len());
+    xxh3_64_with_seed(&bytes[..3 * 8 + written], id_hash)
 }
 
 #[cfg(test)]
@@ -361,9 +453,10 @@ mod tests {
                 taken_at,
                 origin: "node0".into(),
                 client: None,
+                guard: None,
                 op,
             };
-            apply(&mut self.state, &mut self.requests, self.index, &command)
+            apply(&mut self.state, &mut self.requests, self.index, &command).outcome
         }
 
         fn put(&mut self, id: &str, value: &str) -> Outcome {
@@ -377,6 +470,7 @@ mod tests {
                 key: Key::try_from("k").unwrap(),
                 value: bytes::Bytes::copy_from_slice(value.as_bytes()),
                 content_type: "text/plain".into(),
+                ttl_ms: None,
             },
             condition,
             return_previous: false,

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Format of all records written by this version.
-pub(super) const FORMAT: u8 = 2;
+pub(super) const FORMAT: u8 = 3;
 
 /// Encodes a record.
 ///
@@ -89,7 +89,10 @@ mod tests {
 
     use super::*;
     use crate::raft::Payload;
-    use crate::state::{Command, Condition, Key, Op, Put, RequestId};
+    use crate::state::{
+        Command, Condition, Key, LockName, Op, Put, Release, RequestId, SessionId, Transaction,
+        TxnCondition, TxnOp,
+    };
 
     fn command(op: Op) -> Command {
         Command {
@@ -99,6 +102,7 @@ mod tests {
             taken_at: 8,
             origin: "n1".into(),
             client: Some("c".into()),
+            guard: None,
             op,
         }
     }
@@ -108,7 +112,12 @@ mod tests {
             key: Key::try_from(key).unwrap(),
             value: Bytes::from_static(b"v"),
             content_type: "t".into(),
+            ttl_ms: None,
         }
+    }
+
+    fn lock() -> LockName {
+        LockName::try_from("l").unwrap()
     }
 
     fn hex(bytes: &[u8]) -> String {
@@ -129,13 +138,13 @@ mod tests {
                     },
                     return_previous: true,
                 },
-                "020101ac02 02696408 026e31010163 00 016b 0176 0174 00 0107 00 01",
+                "030101ac02 02696408 026e31010163 00 00 016b 0176 0174 00 00 0107 00 01",
             ),
             (
                 Op::PutMany {
                     puts: vec![put("k")],
                 },
-                "020101ac02 02696408 026e31010163 01 01 016b 0176 0174",
+                "030101ac02 02696408 026e31010163 00 01 01 016b 0176 0174 00",
             ),
             (
                 Op::Delete {
@@ -143,25 +152,84 @@ mod tests {
                     condition: Condition::default(),
                     return_previous: false,
                 },
-                "020101ac02 02696408 026e31010163 02 016b 00 00 00 00",
+                "030101ac02 02696408 026e31010163 00 02 016b 00 00 00 00",
             ),
             (
                 Op::DeletePrefix {
                     prefix: "p/".to_owned(),
                 },
-                "020101ac02 02696408 026e31010163 03 02702f",
+                "030101ac02 02696408 026e31010163 00 03 02702f",
             ),
             (
                 Op::AllocateNode { name: "n2".into() },
-                "020101ac02 02696408 026e31010163 04 026e32",
+                "030101ac02 02696408 026e31010163 00 04 026e32",
             ),
             (
                 Op::SettleRequest {
                     id: RequestId::new("r").unwrap(),
                 },
-                "020101ac02 02696408 026e31010163 05 0172",
+                "030101ac02 02696408 026e31010163 00 05 0172",
             ),
         ];
+        check(golden);
+    }
+
+    #[test]
+    fn the_log_format_of_locks_and_transactions_has_these_bytes() {
+        let golden = [
+            (
+                Op::Transaction(Transaction {
+                    conditions: vec![TxnCondition::Lock {
+                        lock: lock(),
+                        token: 7,
+                    }],
+                    then: vec![TxnOp::Put {
+                        put: Put {
+                            ttl_ms: Some(1_000),
+                            ..put("k")
+                        },
+                        return_previous: false,
+                    }],
+                    or_else: Some(Vec::new()),
+                }),
+                "030101ac02 02696408 026e31010163 00 06 01 01016c07 01 01016b0176017401e80700 0100",
+            ),
+            (
+                Op::AcquireLock {
+                    lock: lock(),
+                    owner: "o".into(),
+                    ttl_ms: 500,
+                    session: Some(SessionId(9)),
+                    queue: true,
+                },
+                "030101ac02 02696408 026e31010163 00 07 016c 016f f403 0109 01",
+            ),
+            (
+                Op::RenewLock {
+                    lock: lock(),
+                    session: SessionId(9),
+                },
+                "030101ac02 02696408 026e31010163 00 08 016c 09",
+            ),
+            (
+                Op::KeepClaims {
+                    claims: vec![(lock(), SessionId(9))],
+                },
+                "030101ac02 02696408 026e31010163 00 09 01 016c 09",
+            ),
+            (
+                Op::ReleaseLock {
+                    lock: lock(),
+                    by: Release::Break,
+                },
+                "030101ac02 02696408 026e31010163 00 0a 016c 01",
+            ),
+            (Op::Tick, "030101ac02 02696408 026e31010163 00 0b"),
+        ];
+        check(golden);
+    }
+
+    fn check<const N: usize>(golden: [(Op, &str); N]) {
         for (op, bytes) in golden {
             let payload = Payload::Normal(command(op));
             let encoded = encode(&payload).unwrap();

@@ -1,8 +1,8 @@
 //! The snapshot format: `[length u32][crc32 u32][record]` repeated, the header first.
 //!
-//! A file counts only when every record's checksum holds, the header's numbers of keys and of
-//! settled requests are there, nothing follows them, and the rebuilt state has the header's hash. A file that was cut off or
-//! damaged is therefore never loaded, wherever the damage is.
+//! A file counts only when every record's checksum holds, as many records of each kind as the header
+//! says are there, nothing follows them, and the rebuilt state has the header's hash. A file that was
+//! cut off or damaged is therefore never loaded, wherever the damage is.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -14,10 +14,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::codec;
+use crate::events::Tail;
 use crate::raft::SnapshotMeta;
-use crate::state::{Key, Record, Requests, SettledRequest, State};
+use crate::state::{ChangeSet, Key, Lock, LockName, Record, Requests, SettledRequest, State};
 
-/// Longest record; a request is at most 8 MiB. A longer length is damage.
+/// Longest record; a request is at most 8 MiB, and so are all changes together. A longer length is
+/// damage.
 const RECORD_BYTES: u32 = 16 << 20;
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -75,8 +77,25 @@ struct Header {
     requests: u64,
     /// Log index of the newest settled request that was forgotten.
     forgotten: u64,
-    /// Digest of keys and requests.
+    /// Locks, which follow the requests.
+    locks: u64,
+    /// Newest changes, oldest first, which follow the locks: a new node can show them to whoever
+    /// resumes there.
+    changes: u64,
+    /// Revision after which these are all changes.
+    floor: u64,
+    /// Digest of keys, locks and requests.
     hash: u64,
+}
+
+/// What a snapshot holds beside its place in the log.
+#[derive(Debug)]
+pub(super) struct Contents {
+    pub(super) state: State,
+    pub(super) requests: Requests,
+    /// Revision after which `tail` has every change.
+    pub(super) floor: u64,
+    pub(super) tail: Vec<ChangeSet>,
 }
 
 fn put<T: Serialize>(out: &mut impl Write, value: &T) -> io::Result<()> {
@@ -120,6 +139,7 @@ pub(super) fn write(
     meta: &SnapshotMeta,
     state: &State,
     requests: &Requests,
+    tail: &Tail,
 ) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, file);
     let header = Header {
@@ -130,6 +150,9 @@ pub(super) fn write(
         keys: state.len() as u64,
         requests: requests.len() as u64,
         forgotten: requests.forgotten(),
+        locks: state.locks().len() as u64,
+        changes: tail.entries.len() as u64,
+        floor: tail.floor,
         hash: state.hash().wrapping_add(requests.hash()),
     };
     put(&mut out, &header)?;
@@ -138,6 +161,12 @@ pub(super) fn write(
     }
     for settled in requests.iter() {
         put(&mut out, settled)?;
+    }
+    for (name, lock) in state.locks().from("") {
+        put(&mut out, &(name, lock))?;
+    }
+    for entry in &tail.entries {
+        put(&mut out, entry.set())?;
     }
     out.flush()?;
     file.sync_all()
@@ -154,8 +183,10 @@ pub(super) fn verify(file: &File) -> io::Result<SnapshotMeta> {
     let mut input = BufReader::with_capacity(BUFFER_BYTES, FromStart { file, position: 0 });
     let mut buffer = Vec::new();
     let header: Header = take(&mut input, &mut buffer)?;
-    for _ in 0..header.keys.saturating_add(header.requests) {
-        take_record(&mut input, &mut buffer)?;
+    for records in [header.keys, header.requests, header.locks, header.changes] {
+        for _ in 0..records {
+            take_record(&mut input, &mut buffer)?;
+        }
     }
     nothing_follows(&mut input)?;
     Ok(header.meta)
@@ -169,7 +200,7 @@ fn nothing_follows(input: &mut impl Read) -> io::Result<()> {
 }
 
 /// Reads and verifies a whole snapshot.
-pub(super) fn read(file: &File) -> io::Result<(SnapshotMeta, State, Requests)> {
+pub(super) fn read(file: &File) -> io::Result<(SnapshotMeta, Contents)> {
     let mut input = BufReader::with_capacity(BUFFER_BYTES, FromStart { file, position: 0 });
     let mut buffer = Vec::new();
     let header: Header = take(&mut input, &mut buffer)?;
@@ -183,6 +214,14 @@ pub(super) fn read(file: &File) -> io::Result<(SnapshotMeta, State, Requests)> {
         let settled: SettledRequest = take(&mut input, &mut buffer)?;
         requests.restore_entry(settled);
     }
+    for _ in 0..header.locks {
+        let (name, lock): (LockName, Lock) = take(&mut input, &mut buffer)?;
+        state.restore_lock(&name, lock);
+    }
+    let mut tail = Vec::new();
+    for _ in 0..header.changes {
+        tail.push(take(&mut input, &mut buffer)?);
+    }
     nothing_follows(&mut input)?;
     let hash = state.hash().wrapping_add(requests.hash());
     if (state.len() as u64, hash) != (header.keys, header.hash) {
@@ -190,5 +229,11 @@ pub(super) fn read(file: &File) -> io::Result<(SnapshotMeta, State, Requests)> {
             "the records do not match the header's hash".to_owned(),
         ));
     }
-    Ok((header.meta, state, requests))
+    let contents = Contents {
+        state,
+        requests,
+        floor: header.floor,
+        tail,
+    };
+    Ok((header.meta, contents))
 }

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::snapshot_file::{self, SnapshotFile};
+use super::snapshot_file::{self, Contents, SnapshotFile};
+use crate::events::Tail;
 use crate::raft::SnapshotMeta;
 use crate::state::{Requests, State};
 
@@ -137,30 +138,27 @@ impl Snapshots {
         meta: &SnapshotMeta,
         state: &State,
         requests: &Requests,
+        tail: &Tail,
     ) -> io::Result<SnapshotFile> {
         let mut incoming = self.begin()?;
-        snapshot_file::write(&incoming.file, meta, state, requests)?;
+        snapshot_file::write(&incoming.file, meta, state, requests, tail)?;
         incoming.bytes = incoming.file.metadata()?.len();
         let bytes = incoming.bytes;
         self.publish(meta, incoming.finish(bytes)?)
     }
 
     /// Verifies a snapshot whole and makes it the current one. Blocks.
-    pub(super) fn install(
-        &self,
-        file: SnapshotFile,
-    ) -> io::Result<(SnapshotMeta, State, Requests)> {
+    pub(super) fn install(&self, file: SnapshotFile) -> io::Result<(SnapshotMeta, Contents)> {
         let name = file.path.clone();
-        let (meta, state, requests) =
-            snapshot_file::read(&file.file).map_err(|error| match name {
-                None => error,
-                Some(path) => io::Error::new(
-                    error.kind(),
-                    format!("snapshot `{}`: {error}", path.display()),
-                ),
-            })?;
+        let (meta, contents) = snapshot_file::read(&file.file).map_err(|error| match name {
+            None => error,
+            Some(path) => io::Error::new(
+                error.kind(),
+                format!("snapshot `{}`: {error}", path.display()),
+            ),
+        })?;
         self.publish(&meta, file)?;
-        Ok((meta, state, requests))
+        Ok((meta, contents))
     }
 
     /// Returns the current snapshot, unverified but for its header.

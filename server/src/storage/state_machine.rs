@@ -10,18 +10,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use conclave_shared::limits;
+use conclave_shared::{MemberAddress, limits};
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
-use super::snapshot_file::SnapshotFile;
+use super::snapshot_file::{Contents, SnapshotFile};
 use super::{Snapshot, Snapshots, approximate_size};
-use crate::raft::{Entry, LogId, Membership, NodeId, SnapshotMeta, TypeConfig};
+use crate::events::{Events, Tail};
+use crate::raft::{Entry, LogId, Member, Membership, NodeId, SnapshotMeta, TypeConfig};
 use crate::runtime;
-use crate::state::{self, Op, Outcome, Position, RequestId, Requests, SettledRequest, State, View};
+use crate::state::{
+    self, Change, ChangeSet, Op, Outcome, Position, RequestId, Requests, SettledRequest, State,
+    View,
+};
 
 /// Work of one batch, in units of about a microsecond: readers wait for it, and the writers in it
 /// for each other. A single command may be more, a recursive delete some milliseconds.
@@ -40,6 +44,8 @@ pub struct Published {
     live: RwLock<Live>,
     /// Wakes those who wait for an index after each batch.
     applied: Notify,
+    /// The changes, for whoever watches.
+    events: Events,
     /// Voters of the newest applied membership.
     voters: ArcSwap<Vec<NodeId>>,
     /// Log bytes applied since the last snapshot was built or installed.
@@ -49,10 +55,11 @@ pub struct Published {
 }
 
 impl Published {
-    fn new() -> Self {
+    fn new(events: Events) -> Self {
         Self {
             live: RwLock::default(),
             applied: Notify::new(),
+            events,
             voters: ArcSwap::default(),
             bytes_since_snapshot: AtomicU64::new(0),
             snapshot_bytes: AtomicU64::new(0),
@@ -68,6 +75,12 @@ impl Published {
     #[must_use]
     pub fn position(&self) -> Position {
         self.read(View::position)
+    }
+
+    /// Returns the changes as they are applied.
+    #[must_use]
+    pub const fn events(&self) -> &Events {
+        &self.events
     }
 
     /// Returns what became of a request; `None` when nothing is known of it, or no longer.
@@ -133,11 +146,11 @@ pub struct StateMachine {
 impl StateMachine {
     /// Returns an empty state machine; openraft installs the current snapshot and replays the log.
     #[must_use]
-    pub fn new(snapshots: Snapshots) -> Self {
+    pub fn new(snapshots: Snapshots, events: Events) -> Self {
         Self {
             applied: None,
             membership: Membership::default(),
-            published: Arc::new(Published::new()),
+            published: Arc::new(Published::new(events)),
             snapshots,
             #[cfg(feature = "simulation")]
             ahead: 0,
@@ -157,7 +170,7 @@ impl StateMachine {
     }
 
     /// Applies entries in their order, and answers whoever waits for them once readers see it.
-    fn apply_batch(&mut self, batch: &mut Vec<EntryResponder<TypeConfig>>) {
+    async fn apply_batch(&mut self, batch: &mut Vec<EntryResponder<TypeConfig>>) {
         let bytes: usize = batch
             .iter()
             .map(|(entry, _)| approximate_size(&entry.payload))
@@ -167,30 +180,51 @@ impl StateMachine {
             .fetch_add(bytes as u64, Ordering::Relaxed);
         let published = self.published.clone();
         let mut answers = Vec::with_capacity(batch.len());
-        {
+        let mut changes = Vec::with_capacity(batch.len());
+        let applied = {
             let mut live = published.live.write();
             for (entry, responder) in batch.drain(..) {
-                let outcome = self.apply_entry(entry, &mut live);
+                let outcome = self.apply_entry(entry, &mut live, &mut changes);
                 answers.extend(responder.map(|responder| (responder, outcome)));
             }
             self.stamp(&mut live);
-        }
+            live.view.applied_index
+        };
         published.applied.notify_waiters();
+        // Whoever is told of a change finds it in the state.
+        let must_wait = published.events.publish(changes, applied);
         for (responder, outcome) in answers {
             responder.send(outcome);
         }
+        if must_wait {
+            published.events.wait_for_archive().await;
+        }
     }
 
-    fn apply_entry(&mut self, entry: Entry, live: &mut Live) -> Outcome {
+    fn apply_entry(&mut self, entry: Entry, live: &mut Live, sets: &mut Vec<ChangeSet>) -> Outcome {
         let index = entry.log_id.index();
+        let state = &mut live.view.state;
         let outcome = match entry.payload {
             EntryPayload::Blank => Outcome::Nothing,
             EntryPayload::Normal(command) => {
-                state::apply(&mut live.view.state, &mut live.requests, index, &command)
+                let applied = state::apply(state, &mut live.requests, index, &command);
+                if !applied.changes.is_empty() {
+                    sets.push(ChangeSet {
+                        revision: index,
+                        log_time_ms: state.log_time_ms(),
+                        wall_time_ms: command.wall_time_ms,
+                        origin: command.origin,
+                        client: command.client,
+                        changes: applied.changes,
+                    });
+                }
+                applied.outcome
             }
             EntryPayload::Membership(membership) => {
-                live.view.state.apply_membership(index);
+                let before = members(&self.membership);
                 self.membership = Membership::new(Some(entry.log_id), membership);
+                let change = state.apply_membership(index, before, members(&self.membership));
+                sets.extend(change.map(|change| by_the_cluster(index, state, change)));
                 self.published.note_membership(&self.membership);
                 Outcome::Nothing
             }
@@ -211,6 +245,31 @@ impl StateMachine {
     }
 }
 
+/// A change of the membership carries no times, and no client asked for it: those of the last command
+/// stand in for them.
+fn by_the_cluster(index: u64, state: &State, change: Change) -> ChangeSet {
+    ChangeSet {
+        revision: index,
+        log_time_ms: state.log_time_ms(),
+        wall_time_ms: state.wall_time_ms(),
+        origin: Arc::default(),
+        client: None,
+        changes: vec![change],
+    }
+}
+
+fn members(membership: &Membership) -> Vec<MemberAddress> {
+    let voters: Vec<NodeId> = membership.voter_ids().collect();
+    let member = |(id, member): (&NodeId, &Member)| MemberAddress {
+        node: member.name.clone(),
+        id: *id,
+        http: member.http.clone(),
+        raft: member.raft.clone(),
+        voter: voters.contains(id),
+    };
+    membership.membership().nodes().map(member).collect()
+}
+
 /// Estimates what an entry costs to apply.
 fn work(entry: &Entry) -> usize {
     let EntryPayload::Normal(command) = &entry.payload else {
@@ -219,6 +278,9 @@ fn work(entry: &Entry) -> usize {
     let keys = match &command.op {
         Op::PutMany { puts } => puts.len(),
         Op::DeletePrefix { .. } => limits::RECURSIVE_DELETE_KEYS,
+        Op::Transaction(transaction) => transaction.work(),
+        Op::KeepClaims { claims } => claims.len(),
+        Op::Tick => limits::EXPIRIES_PER_TICK,
         _ => 1,
     };
     // Hashing a value takes a microsecond for some KiB.
@@ -249,7 +311,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 left = left.saturating_sub(work(&next.0));
                 batch.push(next);
             }
-            self.apply_batch(&mut batch);
+            self.apply_batch(&mut batch).await;
         }
         Ok(())
     }
@@ -265,6 +327,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 last_membership: self.membership.clone(),
             },
             frozen: self.published.freeze(),
+            tail: self.published.events.tail(),
             published: self.published.clone(),
             snapshots: self.snapshots.clone(),
         }
@@ -278,7 +341,13 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let snapshots = self.snapshots.clone();
         let bytes = file.bytes;
         let install = move || snapshots.install(file);
-        let (meta, state, requests) = runtime::blocking(install).await??;
+        let (meta, contents) = runtime::blocking(install).await??;
+        let Contents {
+            state,
+            requests,
+            floor,
+            tail,
+        } = contents;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership;
         self.published.note_membership(&self.membership);
@@ -290,6 +359,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             self.stamp(&mut live);
         }
         self.published.applied.notify_waiters();
+        let applied = self.applied.map_or(0, |id| id.index());
+        self.published.events.restore(floor, tail, applied);
         Ok(())
     }
 
@@ -304,6 +375,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 pub struct SnapshotBuilder {
     meta: SnapshotMeta,
     frozen: (State, Requests),
+    tail: Tail,
     published: Arc<Published>,
     snapshots: Snapshots,
 }
@@ -314,9 +386,12 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let meta = self.meta.clone();
         let (state, requests) = std::mem::take(&mut self.frozen);
-        let snapshots = self.snapshots.clone();
+        let tail = std::mem::take(&mut self.tail);
+        let (snapshots, events) = (self.snapshots.clone(), self.published.events.clone());
         let build = move || {
-            let snapshot = snapshots.build(&meta, &state, &requests)?;
+            // With the snapshot the log may let go of what the archive was made from.
+            events.sync_archive();
+            let snapshot = snapshots.build(&meta, &state, &requests, &tail)?;
             Ok::<_, io::Error>(Snapshot { meta, snapshot })
         };
         let snapshot = runtime::blocking(build).await??;

@@ -14,6 +14,7 @@ use openraft::type_config::TypeConfigExt;
 use openraft::{RaftLogReader, RaftSnapshotBuilder, StorageError};
 
 use super::{LogStore, Snapshots, StateMachine, Storage, Wal};
+use crate::events::Events;
 use crate::raft::{Entry, LogId, Payload, TypeConfig, Vote};
 use crate::state::{Command, Condition, Key, Op, Put, RequestId, View};
 
@@ -27,14 +28,22 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, tempfile::TempDir> for Dur
         let directory = tempfile::tempdir().unwrap();
         let log = LogStore::Durable(Wal::open(&directory.path().join("raft")).unwrap());
         let snapshots = Snapshots::open(&directory.path().join("snapshots")).unwrap();
-        Ok((directory, log, StateMachine::new(snapshots)))
+        Ok((
+            directory,
+            log,
+            StateMachine::new(snapshots, Events::default()),
+        ))
     }
 }
 
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, ()> for InMemory {
     async fn build(&self) -> Result<((), LogStore, StateMachine), StorageError<TypeConfig>> {
         let storage = Storage::in_memory();
-        Ok(((), storage.log, StateMachine::new(storage.snapshots)))
+        Ok((
+            (),
+            storage.log,
+            StateMachine::new(storage.snapshots, Events::default()),
+        ))
     }
 }
 
@@ -57,6 +66,7 @@ fn put(index: u64, bytes: usize) -> Payload {
         key: Key::try_from(format!("key{index:06}").as_str()).unwrap(),
         value: Bytes::from(vec![7; bytes]),
         content_type: "text/plain".into(),
+        ttl_ms: None,
     };
     Payload::Normal(Command {
         log_time_ms: index,
@@ -65,6 +75,7 @@ fn put(index: u64, bytes: usize) -> Payload {
         taken_at: 0,
         origin: "node0".into(),
         client: None,
+        guard: None,
         op: Op::Put {
             put,
             condition: Condition::default(),
@@ -264,7 +275,7 @@ async fn a_damaged_log_without_a_hole_is_refused() {
 }
 
 async fn filled(snapshots: Snapshots, keys: u64) -> StateMachine {
-    let mut machine = StateMachine::new(snapshots);
+    let mut machine = StateMachine::new(snapshots, Events::default());
     let applied = entries(1, 1..keys + 1, 100)
         .into_iter()
         .map(|entry| Ok((entry, None)));
@@ -295,7 +306,10 @@ async fn a_snapshot_restores_the_same_state_and_replaces_the_older_one() {
         .unwrap();
     assert_eq!(files(directory.path(), "snap").len(), 1);
 
-    let mut other = StateMachine::new(Snapshots::open(directory.path()).unwrap());
+    let mut other = StateMachine::new(
+        Snapshots::open(directory.path()).unwrap(),
+        Events::default(),
+    );
     let current = other.get_current_snapshot().await.unwrap().unwrap();
     other
         .install_snapshot(&current.meta, current.snapshot)

@@ -80,6 +80,7 @@ async fn write(edge: &Edge, key: Key, request: Request) -> Result<Response, Fail
     let (Parts { uri, headers, .. }, body) = request.into_parts();
     let mut params = Params::parse(uri.query())?;
     let frame = WriteFrame::parse(&headers, &mut params)?;
+    let ttl_ms = extract::ttl(&headers, &mut params)?;
     let condition = extract::condition(&headers, &mut params)?;
     params.finish()?;
     let body = body::read(body, edge.options().body_idle_timeout).await?;
@@ -91,6 +92,7 @@ async fn write(edge: &Edge, key: Key, request: Request) -> Result<Response, Fail
         key: key.clone(),
         value,
         content_type,
+        ttl_ms,
     };
     let request = frame.request(Op::Put {
         put,

@@ -49,10 +49,11 @@ async fn write(State(edge): State<Edge>, request: Request) -> Result<Response, F
     let mut params = Params::parse(uri.query())?;
     let frame = WriteFrame::parse(&headers, &mut params)?;
     extract::no_condition(&headers, &mut params)?;
+    let ttl_ms = extract::ttl(&headers, &mut params)?;
     params.finish()?;
     let object = body::read_json(body, edge.options().body_idle_timeout).await?;
     let op = Op::PutMany {
-        puts: puts(object)?,
+        puts: puts(object, ttl_ms)?,
     };
     let request = frame.request(op);
     let written = async {
@@ -66,7 +67,7 @@ async fn write(State(edge): State<Edge>, request: Request) -> Result<Response, F
     written.await
 }
 
-fn puts(object: Map<String, Value>) -> Result<Vec<Put>, Failure> {
+fn puts(object: Map<String, Value>, ttl_ms: Option<u64>) -> Result<Vec<Put>, Failure> {
     if object.is_empty() {
         return Err(Failure::invalid("the object has no keys"));
     }
@@ -77,11 +78,11 @@ fn puts(object: Map<String, Value>) -> Result<Vec<Put>, Failure> {
     }
     object
         .into_iter()
-        .map(|(key, value)| put(&key, value))
+        .map(|(key, value)| put(&key, value, ttl_ms))
         .collect()
 }
 
-fn put(key: &str, value: Value) -> Result<Put, Failure> {
+fn put(key: &str, value: Value, ttl_ms: Option<u64>) -> Result<Put, Failure> {
     let key = extract::to_key(key)?;
     let Value::String(text) = value else {
         return Err(Failure::invalid(format!(
@@ -97,6 +98,7 @@ fn put(key: &str, value: Value) -> Result<Put, Failure> {
         key,
         value: Bytes::from(text),
         content_type: PLAIN.into(),
+        ttl_ms,
     })
 }
 
@@ -124,6 +126,7 @@ async fn delete(State(edge): State<Edge>, request: Request) -> Result<Response, 
     let mut params = Params::parse(uri.query())?;
     let key = extract::required_key(uri.path(), KEY, &mut params)?;
     let frame = WriteFrame::parse(&headers, &mut params)?;
+    extract::no_ttl(&headers)?;
     let condition = extract::condition(&headers, &mut params)?;
     params.finish()?;
     let op = Op::Delete {
@@ -190,7 +193,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Vec<Put>, Failure> {
-        puts(body::parse_json(text.as_bytes())?)
+        puts(body::parse_json(text.as_bytes())?, None)
     }
 
     #[test]

@@ -35,7 +35,7 @@ async fn read_key(edge: &Edge, key: &Key, mut params: Params<'_>) -> Result<Resp
     if shape == Shape::Raw {
         return Ok(wire::raw_value(&record, &answer.meta));
     }
-    let envelope = EnvelopeRef::new(key, &record, Show::Values);
+    let envelope = EnvelopeRef::new(key, &record, Show::Values, answer.meta.log_time_ms);
     wire::json_with_stamps(StatusCode::OK, &envelope, &answer.meta, record.stamps())
 }
 

@@ -92,7 +92,10 @@ pub(crate) async fn children(
             return Ok(None);
         }
         let mut body = PageBody::new(&view, &page, &asked);
-        body.record = Some(record.map(|record| EnvelopeRef::new(&name, record, Show::Values)));
+        body.record =
+            Some(record.map(|record| {
+                EnvelopeRef::new(&name, record, Show::Values, view.state.log_time_ms())
+            }));
         encode(&body).map(|bytes| Some((bytes, body.next)))
     });
     match rendered
@@ -295,11 +298,13 @@ struct FolderRef<'a> {
 
 impl<'a> PageBody<'a> {
     fn new(view: &View, page: &'a Page, query: &Query) -> Self {
-        let revision = view.state.revision();
+        let (revision, now_ms) = (view.state.revision(), view.state.log_time_ms());
         let (mut keys, mut folders) = (Vec::new(), Vec::new());
         for entry in &page.entries {
             match entry {
-                Entry::Key(key, record) => keys.push(EnvelopeRef::new(key, record, query.show)),
+                Entry::Key(key, record) => {
+                    keys.push(EnvelopeRef::new(key, record, query.show, now_ms))
+                }
                 Entry::Folder {
                     prefix,
                     count,
@@ -397,7 +402,7 @@ fn chunk_of_lines(view: &View, query: &Query, start: &str) -> (Bytes, Option<Str
         if chunk.len() >= CHUNK_BYTES {
             return (chunk.into(), Some(key.to_string()));
         }
-        let line = EnvelopeRef::new(key, record, query.show);
+        let line = EnvelopeRef::new(key, record, query.show, view.state.log_time_ms());
         let written = serde_json::to_writer(&mut chunk, &line);
         debug_assert!(written.is_ok(), "writing text to memory cannot fail");
         chunk.push(b'\n');

@@ -68,6 +68,16 @@ fn render(request: &SettledRequest) -> RequestOutcome {
         Settled::KeyNotFound => (404, None, None),
         Settled::PreconditionFailed => (412, None, None),
         Settled::TooManyKeys { keys } => (413, None, Some(keys)),
+        Settled::Transaction { revision, .. } | Settled::LockReleased { revision } => {
+            (200, Some(revision), None)
+        }
+        Settled::LockGranted { token, .. } => (200, Some(token), None),
+        // The claim that waits took effect; the answer was 423 unless it was granted meanwhile.
+        Settled::LockQueued { session, .. } => (200, Some(session.0), None),
+        Settled::ConditionFailed { .. } | Settled::LockLost { .. } => (409, None, None),
+        Settled::TokenSuperseded { .. } => (412, None, None),
+        Settled::LockHeld { .. } | Settled::LockNotHeld => (423, None, None),
+        Settled::LockQueueFull => (429, None, None),
         Settled::Withdrawn => {
             return RequestOutcome {
                 request_id: request.id.to_string(),

@@ -29,15 +29,14 @@ pub(crate) async fn put(State(edge): State<Edge>, request: Request) -> Result<Re
     let frame = WriteFrame::parse(&headers, &mut params)?;
     let body = body::read(body, edge.options().body_idle_timeout).await?;
     let submitted = form::submitted(&headers, body, &mut params)?;
-    if params.has("ttl") {
-        return Err(Failure::not_built("`ttl` of a key"));
-    }
+    let ttl_ms = extract::ttl(&headers, &mut params)?;
     let condition = extract::condition(&headers, &mut params)?;
     params.finish()?;
     let put = Put {
         key: key.clone(),
         value: submitted.value,
         content_type: submitted.content_type,
+        ttl_ms,
     };
     let op = Op::Put {
         put,
@@ -65,7 +64,9 @@ async fn write_put(
         create_revision: stamps.create_revision,
         version: stamps.version,
         created,
-        previous: previous.as_ref().map(|record| wire::envelope(key, record)),
+        previous: previous
+            .as_ref()
+            .map(|record| wire::envelope(key, record, answer.meta.log_time_ms)),
     };
     let status = if created {
         StatusCode::CREATED
@@ -84,6 +85,7 @@ pub(crate) async fn delete(
     let mut params = Params::parse(uri.query())?;
     let key = extract::required_key(uri.path(), KEYS, &mut params)?;
     let frame = WriteFrame::parse(&headers, &mut params)?;
+    extract::no_ttl(&headers)?;
     let is_recursive = params.is_on("recursive")?;
     let is_dry_run = params.is_on("dry_run")?;
     let return_previous = params.is_on("prev")?;
@@ -141,7 +143,9 @@ async fn delete_key(
     let Outcome::Deleted { revision, previous } = &answer.value else {
         return Err(wire::unexpected(&answer.value));
     };
-    let previous = previous.as_ref().map(|record| wire::envelope(key, record));
+    let previous = previous
+        .as_ref()
+        .map(|record| wire::envelope(key, record, answer.meta.log_time_ms));
     let deleted = Deleted {
         key,
         revision: *revision,

@@ -1,0 +1,152 @@
+//! The newest changes, in memory.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use crate::state::ChangeSet;
+
+/// What the ring keeps at most, bytes; the newest entry always stays.
+const BYTES: usize = 8 << 20;
+/// Entries that the ring keeps at most.
+const ENTRIES: usize = 16_384;
+/// What waits for the archive at most, bytes, before applying waits for it.
+const OVERFULL_BYTES: usize = 64 << 20;
+
+/// Forms in which an entry is shown to readers; the reader's side says what each is.
+pub(super) const FORMS: usize = 3;
+
+/// One revision's changes, with the bytes that readers are sent for them.
+#[derive(Debug)]
+pub struct Entry {
+    set: ChangeSet,
+    bytes: usize,
+    /// Made for the first reader of a form, shared by all the others.
+    forms: [OnceLock<Bytes>; FORMS],
+}
+
+impl Entry {
+    /// Wraps a set of changes.
+    #[must_use]
+    pub fn new(set: ChangeSet) -> Self {
+        Self {
+            bytes: set.bytes(),
+            set,
+            forms: Default::default(),
+        }
+    }
+
+    /// Returns the changes.
+    #[must_use]
+    pub const fn set(&self) -> &ChangeSet {
+        &self.set
+    }
+
+    /// Returns the revision.
+    #[must_use]
+    pub const fn revision(&self) -> u64 {
+        self.set.revision
+    }
+
+    /// Returns the entry in a form, which `make` makes the first time.
+    ///
+    /// # Panics
+    ///
+    /// There is no such form: a bug.
+    pub fn form(&self, form: usize, make: impl FnOnce(&ChangeSet) -> Bytes) -> Bytes {
+        self.forms[form].get_or_init(|| make(&self.set)).clone()
+    }
+
+    /// Returns its size without the forms, bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Entries in revision order, all of them after `floor`.
+#[derive(Debug, Default)]
+pub(super) struct Ring {
+    entries: VecDeque<Arc<Entry>>,
+    bytes: usize,
+    floor: u64,
+    applied: u64,
+}
+
+impl Ring {
+    pub(super) fn starting_at(floor: u64) -> Self {
+        Self {
+            floor,
+            applied: floor,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn push(&mut self, entry: Arc<Entry>) {
+        self.bytes += entry.bytes();
+        self.entries.push_back(entry);
+    }
+
+    pub(super) fn note_applied(&mut self, applied: u64) {
+        self.applied = self.applied.max(applied);
+    }
+
+    /// Lets go of the oldest entries above the limits, as far as they were taken elsewhere.
+    pub(super) fn evict(&mut self, taken: Option<u64>) {
+        while self.is_above_limits()
+            && let Some(oldest) = self.entries.front()
+            && taken.is_none_or(|taken| oldest.revision() <= taken)
+        {
+            self.floor = oldest.revision();
+            self.bytes -= oldest.bytes();
+            self.entries.pop_front();
+        }
+    }
+
+    fn is_above_limits(&self) -> bool {
+        // Forms come on top of it, each at most a few times as large as what it shows.
+        self.entries.len() > 1 && (self.bytes > BYTES || self.entries.len() > ENTRIES)
+    }
+
+    /// Returns true when so much waits for the archive that applying must wait too.
+    pub(super) const fn is_overfull(&self) -> bool {
+        self.bytes > OVERFULL_BYTES
+    }
+
+    /// Returns entries after a revision, within limits, but at least one if there is one.
+    pub(super) fn after(&self, revision: u64, most: usize, bytes: usize) -> Vec<Arc<Entry>> {
+        let start = self
+            .entries
+            .partition_point(|entry| entry.revision() <= revision);
+        let (mut found, mut size) = (Vec::new(), 0);
+        for entry in self.entries.range(start..) {
+            size += entry.bytes();
+            if !found.is_empty() && (found.len() >= most || size > bytes) {
+                break;
+            }
+            found.push(entry.clone());
+        }
+        found
+    }
+
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Entry>> {
+        self.entries.iter()
+    }
+
+    /// Returns the revision after which every change is here.
+    pub(super) const fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// Returns the revision of the newest entry, or where the ring starts.
+    pub(super) fn last(&self) -> u64 {
+        self.entries
+            .back()
+            .map_or(self.floor, |entry| entry.revision())
+    }
+
+    pub(super) const fn applied(&self) -> u64 {
+        self.applied
+    }
+}
