@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// `POST /api/locks/{name}`: what a client wants.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AcquireLock {
     /// Who the client says it is, at most 256 bytes; shown to others.
@@ -19,6 +19,9 @@ pub struct AcquireLock {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
 }
+
+/// The TTL of a claim when its request names none, milliseconds.
+pub const DEFAULT_TTL_MS: u64 = 10_000;
 
 /// The lock is the caller's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,16 +73,17 @@ pub struct LockWaiter {
     pub waiting_ms: u64,
 }
 
-/// A lock that is held, in lists and alone.
+/// A lock as lists and `GET /api/locks/{name}` show it. One that nobody holds has nulls, and is in no
+/// list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockInfo {
     pub name: String,
-    pub token: u64,
-    pub holder: LockHolder,
+    pub token: Option<u64>,
+    pub holder: Option<LockHolder>,
     /// How long the holder has held it.
-    pub held_ms: u64,
+    pub held_ms: Option<u64>,
     /// Time until the holder's claim ends unless it is renewed.
-    pub ttl_ms: u64,
+    pub ttl_ms: Option<u64>,
     /// Who waits, in the order in which they are granted.
     pub next: Vec<LockWaiter>,
 }

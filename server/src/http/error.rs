@@ -107,15 +107,6 @@ impl Failure {
         self
     }
 
-    /// Says that a revision is no longer kept, and which are.
-    pub(crate) fn revision_gone(wanted: u64, oldest: u64, current: u64) -> Self {
-        let detail = format!("changes are kept from revision {oldest} on, not from {wanted} on");
-        let mut failure = Self::new(ErrorCode::RevisionGone, detail);
-        failure.more().oldest = Some(oldest);
-        failure.more().revision = Some(current);
-        failure
-    }
-
     /// Adds the facts about the state that the refusal was decided on.
     pub(crate) fn with_meta(mut self, meta: AnswerMeta) -> Self {
         let more = self.more();
@@ -149,6 +140,14 @@ impl From<ServiceError> for Failure {
                 failure.more().request_id = Some(request_id.clone());
                 failure
             }
+            ServiceError::RevisionGone {
+                oldest, current, ..
+            } => {
+                let mut failure = Self::new(code, error.to_string());
+                failure.more().oldest = Some(oldest);
+                failure.more().revision = Some(current);
+                failure
+            }
             ServiceError::Redirect { leader } => {
                 let mut failure = Self::new(code, "the leader's HTTP address is not known");
                 failure.more().redirect = (!leader.http.is_empty()).then_some(leader);
@@ -164,6 +163,7 @@ impl From<ServiceError> for Failure {
             | ServiceError::NotWaiting { .. }
             | ServiceError::MemberNotFound(_)
             | ServiceError::CursorExpired { .. }
+            | ServiceError::TooManyStreams { .. }
             | ServiceError::DiskFull => Self::new(code, error.to_string()),
         }
     }

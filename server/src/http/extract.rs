@@ -247,6 +247,11 @@ impl WriteFrame {
         })
     }
 
+    /// Returns the client's own label.
+    pub(crate) fn client(&self) -> Option<&str> {
+        self.client.as_deref()
+    }
+
     pub(crate) fn request(&self, op: Op) -> WriteRequest {
         WriteRequest {
             op,

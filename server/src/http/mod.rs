@@ -19,6 +19,7 @@ mod members;
 mod params;
 mod serve;
 mod service;
+mod sse;
 mod state;
 mod stream;
 mod wire;

@@ -76,6 +76,22 @@ impl<'q> Params<'q> {
         }
     }
 
+    /// Takes all values of a parameter out that may stand more than once.
+    pub(crate) fn take_all(&mut self, name: &str) -> Result<Vec<Cow<'q, str>>, Failure> {
+        let mut values = Vec::new();
+        while let Some(at) = self.0.iter().position(|param| param.name == name) {
+            match self.0.remove(at).value {
+                Some(value) => values.push(value),
+                None => {
+                    return Err(Failure::invalid(format!(
+                        "query parameter `{name}` has no value"
+                    )));
+                }
+            }
+        }
+        Ok(values)
+    }
+
     /// Takes a switch out: `?name`, `?name=true` or `?name=false`.
     pub(crate) fn take_switch(&mut self, name: &str) -> Result<Option<bool>, Failure> {
         match self.take_bare(name)? {

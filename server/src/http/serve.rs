@@ -32,6 +32,9 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 /// How often the edge lets go of what nobody uses.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
+/// Routes that may ask something of their connection.
+const LOCKS: &str = "/api/locks";
+
 /// Limits of the listener and its connections.
 #[derive(Debug, Clone)]
 pub struct HttpOptions {
@@ -135,8 +138,15 @@ impl Server {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let service = self.service.clone();
-        let handler = hyper::service::service_fn(move |request| answer(service.clone(), request));
-        let io = TokioIo::new(ClientStream::new(stream, self.options.write_idle_timeout));
+        let stream = ClientStream::new(stream, self.options.write_idle_timeout);
+        let wishes = stream.wishes();
+        let handler = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            if request.uri().path().starts_with(LOCKS) {
+                request.extensions_mut().insert(wishes.clone());
+            }
+            answer(service.clone(), request)
+        });
+        let io = TokioIo::new(stream);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.options.header_timeout)

@@ -5,9 +5,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio_util::sync::CancellationToken;
 
 use super::serve::HttpOptions;
 use crate::clock;
@@ -24,7 +24,7 @@ struct Inner {
     http_address: String,
     node: ArcSwapOption<Node>,
     starting: ArcSwap<String>,
-    draining: AtomicBool,
+    draining: CancellationToken,
     pins: Pins,
 }
 
@@ -47,7 +47,7 @@ impl Edge {
             http_address: http_address.into(),
             node: ArcSwapOption::empty(),
             starting: ArcSwap::from_pointee("the node is not up yet".to_owned()),
-            draining: AtomicBool::new(false),
+            draining: CancellationToken::new(),
             pins: Pins::default(),
         }))
     }
@@ -62,15 +62,20 @@ impl Edge {
         self.0.node.store(Some(Arc::new(node)));
     }
 
-    /// Makes the node not ready and refuses new writes; reads and running requests go on.
+    /// Makes the node not ready and refuses new writes; reads and running requests go on, streams end.
     pub fn drain(&self) {
-        self.0.draining.store(true, Ordering::Release);
+        self.0.draining.cancel();
+    }
+
+    /// Waits until [`drain`](Self::drain) is called: streams end then. Cancel safe.
+    pub(crate) async fn draining(&self) {
+        self.0.draining.cancelled().await;
     }
 
     /// Returns true once [`drain`](Self::drain) was called.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Acquire)
+        self.0.draining.is_cancelled()
     }
 
     /// Returns the node.

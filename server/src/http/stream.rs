@@ -11,16 +11,47 @@ use std::future::Future as _;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 /// Longest time that unread bytes are thrown away for.
 const LINGER: Duration = Duration::from_secs(2);
 /// Most unread bytes that are thrown away.
 const LINGER_BYTES: usize = 64 << 20;
+
+/// How long sent bytes may stay unacknowledged where somebody waits for the other side to vanish.
+const VANISHED: Duration = Duration::from_secs(10);
+
+/// A connection whose other side may vanish without a word.
+pub(crate) trait Socket {
+    /// Ends the connection when sent bytes stay unacknowledged for this long.
+    fn limit_unacknowledged(&self, limit: Duration) -> io::Result<()>;
+}
+
+impl Socket for TcpStream {
+    fn limit_unacknowledged(&self, limit: Duration) -> io::Result<()> {
+        let ms = u32::try_from(limit.as_millis()).map_err(io::Error::other)?;
+        Ok(rustix::net::sockopt::set_tcp_user_timeout(self, ms)?)
+    }
+}
+
+/// What a request asks of the connection that it came on.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wishes(Arc<AtomicBool>);
+
+impl Wishes {
+    /// Closes the connection when the other side has acknowledged nothing for 10 s, although it has
+    /// been sent something (`TCP_USER_TIMEOUT`, RFC 5482): it vanished without a word.
+    pub(crate) fn notice_vanishing(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
 
 /// A stream that fails a write which the other side has not accepted a byte of for a given time.
 #[derive(Debug)]
@@ -32,6 +63,7 @@ pub(crate) struct ClientStream<S> {
     /// When a write that waits now is given up.
     waits_until: Option<Instant>,
     ending: Ending,
+    wishes: Wishes,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -46,14 +78,20 @@ enum Ending {
 }
 
 impl<S> ClientStream<S> {
-    pub(crate) const fn new(stream: S, timeout: Duration) -> Self {
+    pub(crate) fn new(stream: S, timeout: Duration) -> Self {
         Self {
             stream,
             timeout,
             timer: None,
             waits_until: None,
             ending: Ending::NotYet,
+            wishes: Wishes::default(),
         }
+    }
+
+    /// Returns what requests can ask of the connection.
+    pub(crate) fn wishes(&self) -> Wishes {
+        self.wishes.clone()
     }
 
     fn progressed<T>(
@@ -105,6 +143,17 @@ impl<S: AsyncRead + Unpin> ClientStream<S> {
     }
 }
 
+impl<S: Socket> ClientStream<S> {
+    fn fulfil_wishes(&self) {
+        if self.wishes.0.load(Ordering::Acquire)
+            && self.wishes.0.swap(false, Ordering::AcqRel)
+            && let Err(error) = self.stream.limit_unacknowledged(VANISHED)
+        {
+            tracing::warn!(%error, "cannot set TCP_USER_TIMEOUT: {error}");
+        }
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -115,12 +164,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
+impl<S: AsyncRead + AsyncWrite + Socket + Unpin> AsyncWrite for ClientStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.fulfil_wishes();
         let done = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.progressed(cx, done)
     }
@@ -130,6 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.fulfil_wishes();
         let done = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.progressed(cx, done)
     }
@@ -165,6 +216,12 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+
+    impl Socket for tokio::io::DuplexStream {
+        fn limit_unacknowledged(&self, _: Duration) -> io::Result<()> {
+            Ok(())
+        }
+    }
 
     #[tokio::test]
     async fn a_reader_that_stops_ends_the_connection() {

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::error::Failure;
 use super::headers;
 use crate::node::{Answer, AnswerMeta};
-use crate::state::{HeldBy, Outcome, Record, Rejection, Stamps};
+use crate::state::{HeldBy, Outcome, Record, Rejection, SessionId, Stamps};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(crate) const PLAIN: &str = "text/plain";
@@ -235,7 +235,7 @@ fn rejected(subject: &str, rejection: Rejection, meta: AnswerMeta) -> Failure {
             Failure::new(ErrorCode::LockNotHeld, detail).with_meta(meta)
         }
         Rejection::LockHeld { holder, position } => {
-            lock_held(subject, holder.as_ref(), position, meta)
+            lock_held(subject, holder.as_ref(), (None, position), meta)
         }
         Rejection::LockQueueFull => {
             let most = limits::LOCK_WAITERS;
@@ -260,7 +260,13 @@ fn rejected(subject: &str, rejection: Rejection, meta: AnswerMeta) -> Failure {
     }
 }
 
-fn lock_held(name: &str, holder: Option<&HeldBy>, position: u64, meta: AnswerMeta) -> Failure {
+/// Says that a lock is held by another, and where the caller stands.
+pub(crate) fn lock_held(
+    name: &str,
+    holder: Option<&HeldBy>,
+    (session, position): (Option<SessionId>, u64),
+    meta: AnswerMeta,
+) -> Failure {
     let detail = match holder {
         Some(holder) => format!("the lock `{name}` is held by `{}`", holder.owner),
         None => format!("the lock `{name}` was held when this request was first applied"),
@@ -269,7 +275,7 @@ fn lock_held(name: &str, holder: Option<&HeldBy>, position: u64, meta: AnswerMet
         .with_lock(LockProblem {
             holder: holder.map(held_by),
             position,
-            session: None,
+            session: session.map(|session| session.to_string()),
         })
         .with_meta(meta)
 }

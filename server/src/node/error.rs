@@ -48,6 +48,14 @@ pub enum ServiceError {
     /// The text is for the log, not for the client.
     #[error("internal: {0}")]
     Internal(String),
+    #[error("changes are kept from revision {oldest} on, not from {wanted} on")]
+    RevisionGone {
+        wanted: u64,
+        oldest: u64,
+        current: u64,
+    },
+    #[error("{most} streams are open on this node, and not more may be")]
+    TooManyStreams { most: u64 },
 }
 
 impl ServiceError {
@@ -69,6 +77,8 @@ impl ServiceError {
             Self::CursorExpired { .. } => ErrorCode::CursorExpired,
             Self::DiskFull => ErrorCode::DiskFull,
             Self::Internal(_) => ErrorCode::Internal,
+            Self::RevisionGone { .. } => ErrorCode::RevisionGone,
+            Self::TooManyStreams { .. } => ErrorCode::TooManyStreams,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What a node does by itself: notice changes and say so, promote learners, finish membership
-//! changes, build snapshots, let log time pass.
+//! changes, build snapshots, let log time pass, keep claims alive.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,6 +21,7 @@ pub struct Housekeeping {
     _facts: Task,
     _duties: Task,
     _ticks: Task,
+    _claims: [Task; 2],
 }
 
 impl Housekeeping {
@@ -35,6 +36,10 @@ impl Housekeeping {
             _facts: runtime::spawn(facts),
             _duties: runtime::spawn(duties(node.clone())),
             _ticks: runtime::spawn(super::ticks::keep_ticking(node.clone())),
+            _claims: [
+                runtime::spawn(super::locks::follow_claims(node.clone())),
+                runtime::spawn(super::locks::keep_claims(node.clone())),
+            ],
         }
     }
 }
@@ -52,6 +57,7 @@ async fn follow_facts(node: Node, members_changed: impl Fn(BTreeMap<NodeId, Memb
             members_changed(now.members.clone());
         }
         node.note_election(&now);
+        node.0.facts_changed.notify_waiters();
         report(&node, &before, &now);
         before = now;
         if !goes_on {
@@ -158,6 +164,9 @@ impl Node {
         let hears = facts.leader.is_some();
         if said.leader && !hears {
             tracing::warn!("hears no leader any more: only `stale` reads until one is elected");
+        }
+        if said.leader != hears {
+            self.0.facts_changed.notify_waiters();
         }
         said.leader = hears;
         let applied = self.0.consensus.published().position().applied_index;

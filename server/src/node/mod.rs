@@ -15,6 +15,7 @@ mod error;
 mod handler;
 mod housekeeping;
 pub mod listing;
+pub mod locks;
 mod log_clock;
 mod membership;
 mod proposals;
@@ -25,6 +26,7 @@ mod requests;
 mod rounds;
 mod status;
 mod ticks;
+pub mod watch;
 mod writes;
 
 use std::sync::Arc;
@@ -32,7 +34,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use conclave_shared::{MemberAddress, ReadLevel};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Notify, Semaphore};
 
 use crate::clock;
 use crate::raft::{ClusterId, Member, RaftOptions};
@@ -101,6 +103,12 @@ struct Inner {
     elected: parking_lot::Mutex<Option<(u64, Instant)>>,
     started: Instant,
     request_ids: RequestIds,
+    watchers: watch::Watchers,
+    /// The newest heartbeat of change streams; the lock is held while one is taken.
+    heartbeat: Mutex<Option<Arc<watch::Heartbeat>>>,
+    keeper: Arc<locks::Keeper>,
+    /// Wakes streams when another leader, or none, is known.
+    facts_changed: Notify,
 }
 
 impl std::fmt::Debug for Node {
@@ -146,6 +154,10 @@ impl Node {
             elected: parking_lot::Mutex::new(None),
             started: clock::now(),
             request_ids: RequestIds::new(),
+            watchers: watch::Watchers::default(),
+            heartbeat: Mutex::default(),
+            keeper: Arc::default(),
+            facts_changed: Notify::new(),
         }))
     }
 

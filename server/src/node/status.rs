@@ -21,6 +21,7 @@ struct Figures {
     oldest_outcome: Option<u64>,
     hash: u64,
     keys: u64,
+    locks: u64,
     bytes: u64,
 }
 
@@ -32,6 +33,7 @@ impl Figures {
             oldest_outcome: view.oldest_outcome,
             hash: view.hash(),
             keys: view.state.len() as u64,
+            locks: view.state.locks().len() as u64,
             bytes: view.state.bytes(),
         }
     }
@@ -61,7 +63,7 @@ impl Node {
             snapshot_index: progress.snapshot,
             purged_index: progress.purged,
             revision: view.revision,
-            oldest_revision: None,
+            oldest_revision: Some(inner.consensus.published().events().oldest()),
             oldest_outcome: view.oldest_outcome,
             state_hash: StateHash {
                 revision: view.revision,
@@ -75,8 +77,8 @@ impl Node {
                 .iter()
                 .map(|(id, m)| address(&facts, *id, m))
                 .collect(),
-            watchers: 0,
-            locks: 0,
+            watchers: inner.watchers.count(),
+            locks: view.locks,
             keys: view.keys,
             bytes: view.bytes,
             uptime_ms: clock::millis(clock::since(inner.started)),

@@ -1,22 +1,29 @@
 //! Tansu's API, as far as it is not the native one already.
 //!
-//! Origin: `/api/keys/{k}` with `-d value=…` (native), `/api/locks/{l}` and `?stream=true` (not
-//! built yet), `/api/info` (here).
+//! Origin: `/api/keys/{k}` with `-d value=…` (native), `/api/keys/{k}?stream=true[&children=true]` and
+//! `/api/info` (here), `/api/locks/{l}` (native).
 //!
-//! Deviations: the id is the node's name; `connections` lists the other members; no `applications`,
+//! Deviations: a key that expires is `deleted`, with `"expired":true`; a stream resumes by
+//! `Last-Event-ID`; the id is the node's name; `connections` lists the other members; no `applications`,
 //! which were the parts of an Erlang release; DELETE of a key is never recursive by itself.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::response::Response;
+use bytes::BytesMut;
 use conclave_shared::{NodeStatus, Role};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 
+use crate::events::Filter;
 use crate::http::error::Failure;
+use crate::http::params::Params;
 use crate::http::state::Edge;
-use crate::http::wire;
+use crate::http::{sse, wire};
+use crate::node::watch::{WatchEvent, WatchRequest};
+use crate::state::{Change, ChangeSet, Key, Record};
 
 #[derive(Debug, Serialize)]
 struct Info<'a> {
@@ -90,6 +97,112 @@ fn render(status: &NodeStatus) -> Info<'_> {
         },
         version: version(&status.version),
     }
+}
+
+/// The form of an entry that streams of this dialect share.
+const FORM: usize = 2;
+
+/// `GET /api/keys/{k}?stream=true[&children=true]`: the changes of a key, and of what lies
+/// immediately below it.
+pub(crate) fn stream(
+    edge: &Edge,
+    headers: &HeaderMap,
+    key: &Key,
+    mut params: Params<'_>,
+) -> Result<Response, Failure> {
+    let children = params.is_on("children")?;
+    let since = params.take_number("since")?;
+    params.finish()?;
+    let watch = edge.node()?.watch(WatchRequest {
+        filter: Filter::key(key.to_string(), children),
+        since: sse::resume_point(headers, since)?,
+        reset_when_gone: false,
+        leader: false,
+        heartbeat: false,
+    })?;
+    Ok(sse::changes(edge.clone(), watch, Tansu))
+}
+
+/// How this dialect shows changes.
+#[derive(Debug, Clone, Copy)]
+struct Tansu;
+
+impl sse::Shape for Tansu {
+    fn form(&self) -> usize {
+        FORM
+    }
+
+    fn write_change(&self, out: &mut BytesMut, set: &ChangeSet, change: &Change, id: Option<u64>) {
+        match change {
+            Change::Put { key, record, .. } => {
+                let data = SetEvent {
+                    category: "user",
+                    key: format!("/{key}"),
+                    value: value(record),
+                };
+                sse::event(out, "set", id, &data);
+            }
+            Change::Delete { key, previous } | Change::Expire { key, previous } => {
+                let data = DeletedEvent {
+                    category: "user",
+                    deleted: value(previous),
+                    key: format!("/{key}"),
+                    expired: matches!(change, Change::Expire { .. }).then_some(true),
+                };
+                sse::event(out, "deleted", id, &data);
+            }
+            Change::Lock(_) | Change::Members { .. } => {
+                debug_assert!(false, "{} was not asked for", set.revision);
+            }
+        }
+    }
+
+    fn write_event(&self, out: &mut BytesMut, event: &WatchEvent) {
+        match event {
+            // What the origin does not know: the connection is kept alive, and no more is said.
+            WatchEvent::Hello(_) | WatchEvent::Progress(_) => sse::comment(out),
+            WatchEvent::Lagged { resume, oldest } => sse::lagged(out, *resume, *oldest),
+            WatchEvent::Changes(_)
+            | WatchEvent::Reset { .. }
+            | WatchEvent::State(_)
+            | WatchEvent::Synced(_)
+            | WatchEvent::Leader { .. }
+            | WatchEvent::Heartbeat(_) => {}
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct SetEvent<'a> {
+    category: &'static str,
+    key: String,
+    value: Value<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct DeletedEvent<'a> {
+    category: &'static str,
+    deleted: Value<'a>,
+    key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expired: Option<bool>,
+}
+
+/// A value as the origin shows it: JSON as JSON, anything else as text.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Value<'a> {
+    Json(serde_json::Value),
+    Text(Cow<'a, str>),
+}
+
+fn value(record: &Record) -> Value<'_> {
+    if &*record.content_type == "application/json"
+        && let Ok(json) = serde_json::from_slice(&record.value)
+    {
+        return Value::Json(json);
+    }
+    Value::Text(String::from_utf8_lossy(&record.value))
 }
 
 fn version(text: &str) -> Version {

@@ -5,6 +5,7 @@ use axum::response::Response;
 use http::StatusCode;
 
 use super::{KEYS, list};
+use crate::http::dialects::tansu;
 use crate::http::error::Failure;
 use crate::http::extract;
 use crate::http::params::Params;
@@ -17,6 +18,9 @@ pub(crate) async fn read(State(edge): State<Edge>, request: Request) -> Result<R
     let uri = request.uri();
     let mut params = Params::parse(uri.query())?;
     match extract::key(uri.path(), KEYS, &mut params)? {
+        Some(key) if params.is_on("stream")? => {
+            tansu::stream(&edge, request.headers(), &key, params)
+        }
         Some(key) => read_key(&edge, &key, params).await,
         None => list::list(&edge, request.headers(), params).await,
     }
@@ -49,9 +53,6 @@ enum Shape {
 
 impl Shape {
     fn parse(params: &mut Params<'_>) -> Result<Self, Failure> {
-        if params.is_on("stream")? {
-            return Err(Failure::not_built("`stream=true` of a key"));
-        }
         if params.is_on("history")? || params.has("revision") || params.has("at") {
             return Err(Failure::not_built("older versions of a key"));
         }
@@ -82,7 +83,6 @@ mod tests {
         for query in [
             "format=xml",
             "format=raw&children=true",
-            "stream=true",
             "revision=7",
             "at=x",
         ] {

@@ -3,8 +3,10 @@
 //! Tansu's key routes are the same ones: `-d value=world` is `http::form`'s work.
 
 mod cluster;
+mod events;
 mod keys;
 mod list;
+mod locks;
 mod requests;
 mod write;
 
@@ -33,6 +35,7 @@ pub(crate) fn router() -> Router<Edge> {
         .route("/api/status", get(cluster::status))
         .route("/api/cluster", get(cluster::cluster))
         .route("/api/info", get(tansu::info))
+        .route("/api/events", get(events::events))
         .route("/api/cluster/members", post(cluster::add_member))
         .route("/api/cluster/transfer", post(cluster::transfer))
         .route("/api/cluster/snapshot", post(cluster::snapshot))
@@ -40,17 +43,11 @@ pub(crate) fn router() -> Router<Edge> {
             "/api/requests/{id}",
             get(requests::look_up).delete(requests::settle),
         )
+        .merge(locks::router())
         // Known, not built yet.
         .route("/api/cluster/members/{name}", delete(not_built))
         .route("/api/cluster/members/{name}/promote", post(not_built))
         .route("/api/txn", post(not_built))
-        .route("/api/events", get(not_built))
-        .route("/api/locks", get(not_built))
-        .route(
-            "/api/locks/{name}",
-            get(not_built).post(not_built).delete(not_built),
-        )
-        .route("/api/locks/{name}/renew", post(not_built))
         .route("/api/metrics/series", get(not_built))
 }
 

@@ -1,0 +1,188 @@
+//! Server-Sent Events (WHATWG HTML §9.2): frames, and the answer that streams them.
+//!
+//! Every event has data, because a browser drops one without. An id stands only on the last message
+//! of a revision, so a client that resumes from it gets whole revisions.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::{Stream, stream};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, HeaderValue};
+use serde::Serialize;
+
+use super::error::Failure;
+use super::extract;
+use super::params::number;
+use super::state::Edge;
+use crate::events::{Entry, Filter};
+use crate::node::watch::{Watch, WatchEvent};
+use crate::state::{Change, ChangeSet};
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const ACCEL: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Size from which on what is to be sent is handed over. The connection buffers 16 of such pieces
+/// for a client that does not read.
+const PIECE_BYTES: usize = 8 << 10;
+
+/// Tells a client how long to wait before it reconnects, milliseconds.
+const RETRY: &[u8] = b"retry: 1000\n\n";
+
+/// Appends one event.
+pub(crate) fn event<T: Serialize + ?Sized>(
+    out: &mut BytesMut,
+    name: &str,
+    id: Option<u64>,
+    data: &T,
+) {
+    if let Some(id) = id {
+        out.extend_from_slice(b"id: ");
+        out.extend_from_slice(itoa::Buffer::new().format(id).as_bytes());
+        out.extend_from_slice(b"\n");
+    }
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\ndata: ");
+    // JSON has no line ends of its own, so it is one line of data.
+    let written = serde_json::to_writer(out.writer(), data);
+    debug_assert!(written.is_ok(), "writing text to memory cannot fail");
+    out.extend_from_slice(b"\n\n");
+}
+
+/// Appends a comment, which keeps the connection alive and is no event.
+pub(crate) fn comment(out: &mut BytesMut) {
+    out.extend_from_slice(b": \n\n");
+}
+
+/// Says that a client has read too slowly; the stream ends then.
+pub(crate) fn lagged(out: &mut BytesMut, resume: u64, oldest: u64) {
+    #[derive(Serialize)]
+    struct Lagged {
+        revision: u64,
+        oldest: u64,
+    }
+    let data = Lagged {
+        revision: resume,
+        oldest,
+    };
+    event(out, "lagged", None, &data);
+}
+
+/// How a dialect shows what a watcher is told.
+pub(crate) trait Shape: Send + Sync + 'static {
+    /// The form under which entries keep what this shape makes of all their changes.
+    fn form(&self) -> usize;
+
+    /// Appends one change.
+    fn write_change(&self, out: &mut BytesMut, set: &ChangeSet, change: &Change, id: Option<u64>);
+
+    /// Appends anything but changes.
+    fn write_event(&self, out: &mut BytesMut, event: &WatchEvent);
+}
+
+/// Answers with what a watcher is told, until it ends or the node stops.
+pub(crate) fn changes(edge: Edge, watch: Watch, shape: impl Shape) -> Response {
+    let writer = Writer {
+        watch,
+        shape,
+        entries: Vec::new().into_iter(),
+        out: BytesMut::from(RETRY),
+    };
+    response(stream::unfold(
+        (edge, writer),
+        |(edge, mut writer)| async move {
+            let piece = tokio::select! {
+                piece = writer.next() => piece?,
+                () = edge.draining() => return None,
+            };
+            Some((piece, (edge, writer)))
+        },
+    ))
+}
+
+/// Turns what a watcher is told into pieces.
+struct Writer<S> {
+    watch: Watch,
+    shape: S,
+    /// Changes that were taken and are not yet written.
+    entries: std::vec::IntoIter<Arc<Entry>>,
+    out: BytesMut,
+}
+
+impl<S: Shape> Writer<S> {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            while self.out.len() < PIECE_BYTES
+                && let Some(entry) = self.entries.next()
+            {
+                write_entry(&mut self.out, &entry, self.watch.filter(), &self.shape);
+            }
+            if !self.out.is_empty() {
+                return Some(self.out.split().freeze());
+            }
+            match self.watch.next().await {
+                Ok(Some(WatchEvent::Changes(entries))) => self.entries = entries.into_iter(),
+                Ok(Some(event)) => self.shape.write_event(&mut self.out, &event),
+                Ok(None) => return None,
+                Err(error) => {
+                    tracing::error!(%error, "a change stream ended: {error}");
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// Appends what a filter lets through of one revision. Its last message carries the id.
+fn write_entry(out: &mut BytesMut, entry: &Entry, filter: &Filter, shape: &impl Shape) {
+    let all = |out: &mut BytesMut, set: &ChangeSet, wanted: &dyn Fn(&Change) -> bool| {
+        let last = set.changes.iter().rposition(wanted);
+        for (at, change) in set.changes.iter().enumerate() {
+            if wanted(change) {
+                let id = (Some(at) == last).then_some(set.revision);
+                shape.write_change(out, set, change, id);
+            }
+        }
+    };
+    let set = entry.set();
+    if set.changes.iter().all(|change| filter.matches(change)) {
+        let rendered = entry.form(shape.form(), |set| {
+            let mut bytes = BytesMut::new();
+            all(&mut bytes, set, &|_| true);
+            bytes.freeze()
+        });
+        out.extend_from_slice(&rendered);
+    } else {
+        all(out, set, &|change| filter.matches(change));
+    }
+}
+
+/// Answers with a stream of events. The first piece goes out at once.
+pub(crate) fn response(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+    use futures::StreamExt as _;
+    let mut response = Response::new(Body::from_stream(pieces.map(Ok::<_, Infallible>)));
+    let headers = response.headers_mut();
+    let kind = HeaderValue::from_static("text/event-stream");
+    headers.insert(CONTENT_TYPE, kind);
+    let uncached = HeaderValue::from_static("no-store, no-transform");
+    headers.insert(CACHE_CONTROL, uncached);
+    headers.insert(ACCEL, HeaderValue::from_static("no"));
+    response
+}
+
+/// Returns where a client resumes: `Last-Event-ID`, which a browser sends when it reconnects, or the
+/// parameter `since`, in this order.
+pub(crate) fn resume_point(
+    headers: &HeaderMap,
+    since: Option<u64>,
+) -> Result<Option<u64>, Failure> {
+    let last = extract::header(headers, &LAST_EVENT_ID)?;
+    match last.as_deref().map(str::trim) {
+        None | Some("") => Ok(since),
+        Some(text) => number("Last-Event-ID", text).map(Some),
+    }
+}

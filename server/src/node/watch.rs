@@ -1,0 +1,414 @@
+//! Change streams: what a watcher is told, in which order, and what it costs.
+//!
+//! A watcher is a place in the revision order. It takes the changes after it, wherever they are
+//! kept (`events`), and tells them to its client as fast as that reads: nothing waits for it, and
+//! nothing is kept for it but a handful of changes under way ([`TAKE_BYTES`]). Its guarantees are
+//! etcd's: ordered, unique, reliable, atomic, resumable, bookmarkable (etcd, "API guarantees", watch
+//! APIs). A gap is never silent: [`WatchEvent::Reset`] or [`WatchEvent::Lagged`] says so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use conclave_shared::{ClusterStatus, NodeStatus};
+
+use super::{Node, ServiceError};
+use crate::clock;
+use crate::events::{Entry, Events, Filter, Kind, Taken};
+use crate::runtime;
+use crate::state::{Key, Lock, LockName, Record, View};
+
+/// Streams of one node at a time.
+const WATCHERS: u64 = 2_048;
+/// Changes that a watcher takes at a time. Kept small: those of a client that does not read stay in
+/// memory.
+const TAKE: usize = 64;
+const TAKE_BYTES: usize = 32 << 10;
+/// Keys or locks of a state that are told at a time.
+const STATE: usize = 64;
+/// Time without an id after which the client gets one to resume from.
+const PROGRESS: Duration = Duration::from_secs(5);
+/// Time between two heartbeats.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Age up to which a heartbeat's view of the cluster is shared by all watchers.
+const HEARTBEAT_SHARED: Duration = Duration::from_millis(900);
+/// Longest time between two looks at who leads.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What a client wants to watch.
+#[derive(Debug, Clone)]
+pub struct WatchRequest {
+    pub filter: Filter,
+    /// The first change told is the first one after this revision; `None`: the next one to come.
+    pub since: Option<u64>,
+    /// Tells the state instead when `since` is no longer kept.
+    pub reset_when_gone: bool,
+    /// Tells who leads whenever that changes.
+    pub leader: bool,
+    /// Tells how the node and its cluster are, every two seconds.
+    pub heartbeat: bool,
+}
+
+/// What a watcher is told.
+#[derive(Debug)]
+pub enum WatchEvent {
+    /// First of all: where the watcher stands.
+    Hello(Hello),
+    /// Changes in revision order; at least one in each entry matches the filter.
+    Changes(Vec<Arc<Entry>>),
+    /// Everything up to this revision has been told.
+    Progress(u64),
+    /// The changes after `since` are no longer kept: the matching state follows, as of `revision`.
+    Reset {
+        revision: u64,
+        oldest: u64,
+    },
+    /// A part of that state.
+    State(StatePart),
+    /// The state is told; changes after this revision follow.
+    Synced(u64),
+    /// Another leader, or none, is known.
+    Leader {
+        leader: Option<Arc<str>>,
+        term: u64,
+    },
+    Heartbeat(Arc<Heartbeat>),
+    /// The client has read too slowly: changes after `resume` are no longer kept. The last event.
+    Lagged {
+        resume: u64,
+        oldest: u64,
+    },
+}
+
+/// Where a watcher stands at its start.
+#[derive(Debug, Clone)]
+pub struct Hello {
+    pub node: Arc<str>,
+    pub leader: Option<Arc<str>>,
+    pub term: u64,
+    /// The revision of the node's state.
+    pub revision: u64,
+    /// First revision from which on every change is kept.
+    pub oldest: u64,
+}
+
+/// A part of a state, in the order of names.
+#[derive(Debug, Default)]
+pub struct StatePart {
+    pub revision: u64,
+    pub log_time_ms: u64,
+    pub keys: Vec<(Key, Arc<Record>)>,
+    pub locks: Vec<(LockName, Lock)>,
+}
+
+/// How the node and its cluster are.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    pub status: NodeStatus,
+    pub cluster: ClusterStatus,
+    taken: Instant,
+}
+
+/// Counts the streams that are open; a place is given back when it is dropped.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Watchers(Arc<AtomicU64>);
+
+#[derive(Debug)]
+struct Place(Arc<AtomicU64>);
+
+impl Watchers {
+    pub(super) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn enter(&self) -> Result<Place, ServiceError> {
+        let place = Place(self.0.clone());
+        match self.0.fetch_add(1, Ordering::Relaxed) {
+            before if before < WATCHERS => Ok(place),
+            _ => Err(ServiceError::TooManyStreams { most: WATCHERS }),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One client's stream.
+pub struct Watch {
+    node: Node,
+    events: Events,
+    request: WatchRequest,
+    stage: Stage,
+    /// Every change up to here has been told, or did not match.
+    told: u64,
+    /// When the client last got an id.
+    id_given: Instant,
+    heartbeat_due: Instant,
+    leader: (Option<Arc<str>>, u64),
+    _place: Place,
+}
+
+enum Stage {
+    Hello(Hello),
+    /// The client must first be told that there is a gap.
+    Reset,
+    State(Box<Telling>),
+    Follow,
+    Ended,
+}
+
+/// A frozen state that is told part by part.
+struct Telling {
+    view: Arc<View>,
+    /// Where the next part starts; `None` when all are told.
+    keys_from: Option<String>,
+    locks_from: Option<String>,
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch")
+            .field("request", &self.request)
+            .field("told", &self.told)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Starts a stream of what is applied on this node from now on, or after `since`.
+    ///
+    /// # Errors
+    ///
+    /// `RevisionGone` when the changes after `since` are no longer kept and the client did not ask
+    /// for the state instead; `TooManyStreams`.
+    pub fn watch(&self, request: WatchRequest) -> Result<Watch, ServiceError> {
+        let place = self.0.watchers.enter()?;
+        let events = self.0.consensus.published().events().clone();
+        let facts = self.facts();
+        let leader = facts.leader.as_ref().map(|leader| leader.name.clone());
+        let told = request.since.unwrap_or_else(|| events.applied());
+        let hello = Hello {
+            node: self.0.name.clone(),
+            leader: leader.clone(),
+            term: facts.term,
+            revision: self.0.consensus.published().position().revision,
+            oldest: events.oldest(),
+        };
+        if told + 1 < hello.oldest && !request.reset_when_gone {
+            return Err(ServiceError::RevisionGone {
+                wanted: told + 1,
+                oldest: hello.oldest,
+                current: hello.revision,
+            });
+        }
+        let now = clock::now();
+        Ok(Watch {
+            node: self.clone(),
+            events,
+            stage: Stage::Hello(hello),
+            told,
+            id_given: now,
+            heartbeat_due: now,
+            leader: (leader, facts.term),
+            request,
+            _place: place,
+        })
+    }
+
+    /// Returns how the node and its cluster are, asked at most about once a second for all watchers.
+    async fn heartbeat(&self) -> Arc<Heartbeat> {
+        let mut last = self.0.heartbeat.lock().await;
+        if let Some(last) = last.as_ref()
+            && clock::since(last.taken) < HEARTBEAT_SHARED
+        {
+            return last.clone();
+        }
+        let heartbeat = Arc::new(Heartbeat {
+            cluster: self.cluster().await,
+            status: self.status(),
+            taken: clock::now(),
+        });
+        *last = Some(heartbeat.clone());
+        heartbeat
+    }
+}
+
+impl Watch {
+    /// Returns the filter of the stream.
+    #[must_use]
+    pub const fn filter(&self) -> &Filter {
+        &self.request.filter
+    }
+
+    /// Waits for what the client is to be told next; `None` after the last event.
+    ///
+    /// Not cancel safe: a dropped future may have taken changes along.
+    ///
+    /// # Errors
+    ///
+    /// What is kept on disk cannot be read.
+    pub async fn next(&mut self) -> Result<Option<WatchEvent>, ServiceError> {
+        match std::mem::replace(&mut self.stage, Stage::Follow) {
+            Stage::Hello(hello) => {
+                if self.told + 1 < hello.oldest {
+                    self.stage = Stage::Reset;
+                }
+                Ok(Some(WatchEvent::Hello(hello)))
+            }
+            Stage::Reset => Ok(Some(self.reset())),
+            Stage::State(telling) => Ok(Some(self.tell_state(telling))),
+            Stage::Follow => self.follow().await.map(Some),
+            Stage::Ended => {
+                self.stage = Stage::Ended;
+                Ok(None)
+            }
+        }
+    }
+
+    fn reset(&mut self) -> WatchEvent {
+        let published = self.node.0.consensus.published();
+        let view = Arc::new(published.read(View::clone));
+        let revision = view.applied_index;
+        self.stage = Stage::State(Box::new(Telling {
+            view,
+            keys_from: Some(String::new()),
+            locks_from: Some(String::new()),
+        }));
+        WatchEvent::Reset {
+            revision,
+            oldest: self.events.oldest(),
+        }
+    }
+
+    /// Tells the next part of a frozen state, or that it is told.
+    fn tell_state(&mut self, mut telling: Box<Telling>) -> WatchEvent {
+        let filter = &self.request.filter;
+        let state = &telling.view.state;
+        let mut part = StatePart {
+            revision: state.revision(),
+            log_time_ms: state.log_time_ms(),
+            ..StatePart::default()
+        };
+        if let Some(from) = telling.keys_from.take().filter(|_| filter.has(Kind::Put)) {
+            let (mut walked, mut bytes) = (0, 0);
+            for (key, record) in state.from(&from) {
+                if walked == 16 * STATE || part.keys.len() == STATE || bytes > TAKE_BYTES {
+                    telling.keys_from = Some(key.to_string());
+                    break;
+                }
+                walked += 1;
+                if filter.has_name(key) {
+                    bytes += record.value.len();
+                    part.keys.push((key.clone(), record.clone()));
+                }
+            }
+        } else if let Some(from) = telling.locks_from.take().filter(|_| filter.has(Kind::Lock)) {
+            for (name, lock) in state.locks().from(&from) {
+                if part.locks.len() == STATE {
+                    telling.locks_from = Some(name.to_string());
+                    break;
+                }
+                if filter.has_name(name) {
+                    part.locks.push((name.clone(), lock.clone()));
+                }
+            }
+        } else {
+            self.told = telling.view.applied_index;
+            self.id_given = clock::now();
+            return WatchEvent::Synced(self.told);
+        }
+        self.stage = Stage::State(telling);
+        WatchEvent::State(part)
+    }
+
+    async fn follow(&mut self) -> Result<WatchEvent, ServiceError> {
+        loop {
+            if let Some(event) = self.due().await {
+                return Ok(event);
+            }
+            let taken = self.events.take(self.told, TAKE, TAKE_BYTES).await;
+            match taken.map_err(|error| ServiceError::Internal(error.to_string()))? {
+                Taken::Changes(mut entries) => {
+                    self.told = entries.last().map_or(self.told, |entry| entry.revision());
+                    let filter = &self.request.filter;
+                    entries.retain(|entry| {
+                        entry
+                            .set()
+                            .changes
+                            .iter()
+                            .any(|change| filter.matches(change))
+                    });
+                    if !entries.is_empty() {
+                        self.id_given = clock::now();
+                        return Ok(WatchEvent::Changes(entries));
+                    }
+                    runtime::yield_now().await;
+                }
+                Taken::UpTo(applied) => {
+                    self.told = self.told.max(applied);
+                    self.wait().await;
+                }
+                Taken::Gone { oldest } => {
+                    self.stage = Stage::Ended;
+                    return Ok(WatchEvent::Lagged {
+                        resume: self.told,
+                        oldest,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Returns what must be told before any further change.
+    async fn due(&mut self) -> Option<WatchEvent> {
+        if self.request.leader {
+            let facts = self.node.facts();
+            let now = (
+                facts.leader.as_ref().map(|leader| leader.name.clone()),
+                facts.term,
+            );
+            if now != self.leader {
+                self.leader = now.clone();
+                let (leader, term) = now;
+                return Some(WatchEvent::Leader { leader, term });
+            }
+        }
+        let now = clock::now();
+        if self.request.heartbeat && now >= self.heartbeat_due {
+            self.heartbeat_due = now + HEARTBEAT;
+            return Some(WatchEvent::Heartbeat(self.node.heartbeat().await));
+        }
+        if now.duration_since(self.id_given) >= PROGRESS {
+            self.id_given = now;
+            return Some(WatchEvent::Progress(self.told));
+        }
+        None
+    }
+
+    /// Waits until there may be something to tell.
+    async fn wait(&self) {
+        let mut until = self.id_given + PROGRESS;
+        if self.request.heartbeat {
+            until = until.min(self.heartbeat_due);
+        }
+        let mut limit = until.saturating_duration_since(clock::now());
+        if self.request.leader {
+            limit = limit.min(LOOK);
+        }
+        let facts_changed = self.node.0.facts_changed.notified();
+        let something = async {
+            tokio::select! {
+                () = self.events.changed(self.told) => {}
+                () = facts_changed, if self.request.leader => {}
+            }
+        };
+        match runtime::timeout(limit, something).await {
+            Ok(()) => {}
+            // Something is due now.
+            Err(runtime::Elapsed) => {}
+        }
+    }
+}
