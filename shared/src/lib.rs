@@ -12,6 +12,7 @@ pub mod listing;
 pub mod lock;
 pub mod read_level;
 pub mod requests;
+pub mod txn;
 
 pub use cluster::{ClusterStatus, MemberAddress, MemberStatus, NodeStatus, Role};
 pub use error::{Applied, ErrorCode, Problem};

@@ -5,8 +5,6 @@
 //! conditions as the query; any other field is refused, because storing only a part of what
 //! was sent would lose data.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use conclave_shared::limits;
 use http::HeaderMap;
@@ -89,16 +87,7 @@ fn stored_content_type(headers: &HeaderMap) -> Result<Option<ContentType>, Failu
     else {
         return Ok(None);
     };
-    if text.len() > limits::CONTENT_TYPE_BYTES || !text.bytes().all(|b| (32..127).contains(&b)) {
-        let most = limits::CONTENT_TYPE_BYTES;
-        return Err(Failure::invalid(format!(
-            "`Content-Type` is not ASCII of at most {most} bytes"
-        )));
-    }
-    Ok(Some(match &*text {
-        PLAIN => PLAIN.into(),
-        other => Arc::from(other),
-    }))
+    extract::to_content_type(&text).map(Some)
 }
 
 fn is_form(content_type: &str) -> bool {

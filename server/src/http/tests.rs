@@ -140,7 +140,6 @@ async fn the_seeds_commands_reach_the_node() {
 #[tokio::test]
 async fn what_is_not_built_says_so_and_is_no_key() {
     for (method, target) in [
-        ("POST", "/api/txn"),
         ("GET", "/api/metrics/series?range=15m"),
         ("DELETE", "/api/cluster/members/n"),
         ("POST", "/api/cluster/members/n/promote"),

@@ -220,9 +220,7 @@ fn rejected(subject: &str, rejection: Rejection, meta: AnswerMeta) -> Failure {
         }
         Rejection::ConditionFailed { at } => {
             let detail = format!("condition {} of the transaction does not hold", at + 1);
-            Failure::new(ErrorCode::ConditionFailed, detail)
-                .with_count(at + 1)
-                .with_meta(meta)
+            Failure::new(ErrorCode::ConditionFailed, detail).with_meta(meta)
         }
         Rejection::TokenSuperseded { token } => {
             let detail = format!("the lock has been granted again since, under token {token}");

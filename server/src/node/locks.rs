@@ -127,10 +127,9 @@ impl Node {
         let ttl = Duration::from_millis(claim.ttl_ms);
         let mut keeping = self.keep(claim.lock.clone(), session, ttl, began);
         let left = claim.wait.saturating_sub(clock::since(began));
-        match runtime::timeout(left, keeping.changed(Standing::Waiting)).await {
-            // Whatever was seen here may be old: the state decides, and the TTL starts again.
-            Ok(_) | Err(runtime::Elapsed) => {}
-        }
+        // Whatever is seen here may be old: the state decides, and the TTL starts again.
+        let (Ok(_) | Err(runtime::Elapsed)) =
+            runtime::timeout(left, keeping.changed(Standing::Waiting)).await;
         let again = Op::RenewLock {
             lock: claim.lock,
             session,
@@ -294,9 +293,8 @@ pub(super) async fn keep_claims(node: Node) {
             runtime::detach(renew(node.clone(), batch.to_vec()));
         }
         let wait = next.clamp(TOGETHER, IDLE);
-        match runtime::timeout(wait, node.0.keeper.added.notified()).await {
-            Ok(()) | Err(runtime::Elapsed) => {}
-        }
+        let (Ok(()) | Err(runtime::Elapsed)) =
+            runtime::timeout(wait, node.0.keeper.added.notified()).await;
     }
 }
 

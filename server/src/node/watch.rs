@@ -405,10 +405,7 @@ impl Watch {
                 () = facts_changed, if self.request.leader => {}
             }
         };
-        match runtime::timeout(limit, something).await {
-            Ok(()) => {}
-            // Something is due now.
-            Err(runtime::Elapsed) => {}
-        }
+        // If the time ran out, something is due now.
+        let (Ok(()) | Err(runtime::Elapsed)) = runtime::timeout(limit, something).await;
     }
 }

@@ -5,11 +5,11 @@ use tokio::sync::SemaphorePermit;
 
 use super::consensus::{Leader, ProposeError};
 use super::{
-    Answer, CallError, Node, PeerReply, PeerRequest, Proposal, Routing, ServiceError, WRITE_KIB,
-    WRITE_WAIT, WriteRequest, redirect,
+    Answer, CallError, Node, PeerReply, PeerRequest, Proposal, ReadOptions, Routing, ServiceError,
+    WRITE_KIB, WRITE_WAIT, WriteRequest, redirect,
 };
-use crate::clock;
 use crate::state::{Command, Op, Outcome, Rejection};
+use crate::{clock, runtime};
 
 impl Node {
     /// Applies a write, here or through the leader, and answers once it is applied.
@@ -44,6 +44,35 @@ impl Node {
                 Err(failure) => self.pause(deadline, failure).await?,
             }
         }
+    }
+
+    /// Returns what a write would come to, at `consistent`. Nothing is proposed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::get`](Node::get). Cancel safe.
+    pub async fn try_out(&self, request: WriteRequest) -> Result<Answer<Outcome>, ServiceError> {
+        let options = ReadOptions {
+            routing: request.routing,
+            ..ReadOptions::level(ReadLevel::Consistent)
+        };
+        let Answer { value: view, meta } = self.view(&options).await?;
+        let proposal = self.own_proposal(request.op);
+        let command = Command {
+            log_time_ms: view.state.log_time_ms(),
+            wall_time_ms: clock::wall_ms(),
+            request_id: proposal.request_id,
+            taken_at: proposal.taken_at,
+            origin: proposal.origin,
+            client: request.client,
+            guard: request.guard,
+            op: proposal.op,
+        };
+        // It may touch many keys: not on a thread that other requests wait for.
+        let index = view.applied_index + 1;
+        let tried = runtime::blocking(move || view.state.try_out(index, &command)).await;
+        let value = tried.map_err(|error| ServiceError::Internal(error.to_string()))?;
+        Ok(Answer { value, meta })
     }
 
     /// Returns a proposal of this node itself.

@@ -8,6 +8,7 @@ mod keys;
 mod list;
 mod locks;
 mod requests;
+mod txn;
 mod write;
 
 use axum::Router;
@@ -36,6 +37,7 @@ pub(crate) fn router() -> Router<Edge> {
         .route("/api/cluster", get(cluster::cluster))
         .route("/api/info", get(tansu::info))
         .route("/api/events", get(events::events))
+        .route("/api/txn", post(txn::transact))
         .route("/api/cluster/members", post(cluster::add_member))
         .route("/api/cluster/transfer", post(cluster::transfer))
         .route("/api/cluster/snapshot", post(cluster::snapshot))
@@ -47,7 +49,6 @@ pub(crate) fn router() -> Router<Edge> {
         // Known, not built yet.
         .route("/api/cluster/members/{name}", delete(not_built))
         .route("/api/cluster/members/{name}/promote", post(not_built))
-        .route("/api/txn", post(not_built))
         .route("/api/metrics/series", get(not_built))
 }
 
