@@ -9,6 +9,7 @@ pub mod error;
 pub mod kv;
 pub mod limits;
 pub mod listing;
+pub mod metrics;
 pub mod read_level;
 pub mod requests;
 
@@ -16,5 +17,6 @@ pub use cluster::{ClusterStatus, MemberAddress, MemberStatus, NodeStatus, Role};
 pub use error::{Applied, ErrorCode, Problem};
 pub use kv::{Envelope, WriteResult};
 pub use listing::{Folder, KeyPage};
+pub use metrics::{Mark, MarkKind, MetricsSeries, SeriesName};
 pub use read_level::ReadLevel;
 pub use requests::{FirstOutcome, RequestOutcome, RequestStatus};
