@@ -24,6 +24,7 @@ pub mod clock;
 pub mod config;
 #[cfg(not(feature = "simulation"))]
 pub mod http;
+pub mod metrics;
 #[cfg(not(feature = "simulation"))]
 pub mod network;
 pub mod node;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
+use conclave_server::metrics::Metrics;
 use conclave_server::node::{Consensus, Contact, Housekeeping, Node, NodeOptions};
 use conclave_server::raft::{ClusterId, Member, NodeId, RaftOptions, openraft_config};
 use conclave_server::runtime;
@@ -148,6 +149,7 @@ impl Cluster {
             member: member(id),
             raft: options,
             ui_build: "",
+            metrics: Metrics::default(),
         };
         let peers = Arc::new(endpoint.clone());
         let node = Node::new(node_options, consensus, peers, Contact::default());

@@ -34,6 +34,7 @@ use conclave_shared::{MemberAddress, ReadLevel};
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::clock;
+use crate::metrics::Metrics;
 use crate::raft::{ClusterId, Member, RaftOptions};
 use crate::runtime;
 use crate::state::{Position, RequestId};
@@ -73,6 +74,7 @@ pub struct NodeOptions {
     pub raft: RaftOptions,
     /// Build of the dashboard, shown in the status.
     pub ui_build: &'static str,
+    pub metrics: Metrics,
 }
 
 /// Handle to the service; cheap to clone.
@@ -124,9 +126,10 @@ impl Node {
             let limit = options.raft.lease();
             Rounds::new(move || reads::round(consensus.clone(), peers.clone(), level, limit))
         };
-        let submit = consensus.clone();
+        let (submit, metrics) = (consensus.clone(), options.metrics.clone());
         let proposals = Proposals::new(move |commands| {
             let consensus = submit.clone();
+            metrics.batch(commands.len());
             Box::pin(async move { consensus.submit(commands).await })
         });
         Self(Arc::new(Inner {

@@ -75,7 +75,7 @@ impl Node {
                 .iter()
                 .map(|(id, m)| address(&facts, *id, m))
                 .collect(),
-            watchers: 0,
+            watchers: inner.options.metrics.watchers(),
             locks: 0,
             keys: view.keys,
             bytes: view.bytes,

@@ -19,6 +19,8 @@ use tokio::sync::Notify;
 
 use super::snapshot_file::SnapshotFile;
 use super::{Snapshot, Snapshots, approximate_size};
+use crate::clock;
+use crate::metrics::Metrics;
 use crate::raft::{Entry, LogId, Membership, NodeId, SnapshotMeta, TypeConfig};
 use crate::runtime;
 use crate::state::{self, Op, Outcome, Position, RequestId, Requests, SettledRequest, State, View};
@@ -125,6 +127,7 @@ pub struct StateMachine {
     membership: Membership,
     published: Arc<Published>,
     snapshots: Snapshots,
+    metrics: Metrics,
     /// Wrong on purpose: what the view says to have applied, beyond what it has.
     #[cfg(feature = "simulation")]
     ahead: u64,
@@ -139,9 +142,17 @@ impl StateMachine {
             membership: Membership::default(),
             published: Arc::new(Published::new()),
             snapshots,
+            metrics: Metrics::default(),
             #[cfg(feature = "simulation")]
             ahead: 0,
         }
+    }
+
+    /// Counts what it applies in `metrics`.
+    #[must_use]
+    pub fn measured(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// Makes the view claim one entry more than it has, to see that the simulation notices.
@@ -166,7 +177,8 @@ impl StateMachine {
             .bytes_since_snapshot
             .fetch_add(bytes as u64, Ordering::Relaxed);
         let published = self.published.clone();
-        let mut answers = Vec::with_capacity(batch.len());
+        let (began, entries) = (clock::now(), batch.len());
+        let mut answers = Vec::with_capacity(entries);
         {
             let mut live = published.live.write();
             for (entry, responder) in batch.drain(..) {
@@ -175,6 +187,7 @@ impl StateMachine {
             }
             self.stamp(&mut live);
         }
+        self.metrics.applied(entries, clock::since(began));
         published.applied.notify_waiters();
         for (responder, outcome) in answers {
             responder.send(outcome);

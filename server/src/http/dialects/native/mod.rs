@@ -6,6 +6,7 @@ mod cluster;
 mod keys;
 mod list;
 mod requests;
+mod series;
 mod write;
 
 use axum::Router;
@@ -40,6 +41,7 @@ pub(crate) fn router() -> Router<Edge> {
             "/api/requests/{id}",
             get(requests::look_up).delete(requests::settle),
         )
+        .route("/api/metrics/series", get(series::series))
         // Known, not built yet.
         .route("/api/cluster/members/{name}", delete(not_built))
         .route("/api/cluster/members/{name}/promote", post(not_built))
@@ -51,7 +53,6 @@ pub(crate) fn router() -> Router<Edge> {
             get(not_built).post(not_built).delete(not_built),
         )
         .route("/api/locks/{name}/renew", post(not_built))
-        .route("/api/metrics/series", get(not_built))
 }
 
 async fn not_built(uri: http::Uri) -> Failure {
