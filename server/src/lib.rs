@@ -25,6 +25,7 @@ pub mod config;
 pub mod events;
 #[cfg(not(feature = "simulation"))]
 pub mod http;
+pub mod metrics;
 #[cfg(not(feature = "simulation"))]
 pub mod network;
 pub mod node;

@@ -10,6 +10,7 @@ pub mod kv;
 pub mod limits;
 pub mod listing;
 pub mod lock;
+pub mod metrics;
 pub mod read_level;
 pub mod requests;
 pub mod txn;
@@ -22,5 +23,6 @@ pub use lock::{
     AcquireLock, LockGrant, LockHolder, LockInfo, LockList, LockProblem, LockReleased, LockWaiter,
     RenewLock,
 };
+pub use metrics::{Mark, MarkKind, MetricsSeries, SeriesName};
 pub use read_level::ReadLevel;
 pub use requests::{FirstOutcome, RequestOutcome, RequestStatus};

@@ -10,6 +10,7 @@ mod increments;
 mod isolation;
 mod linearizable;
 mod listing;
+mod metrics;
 mod power;
 mod random_input;
 mod requests;

@@ -12,21 +12,34 @@ use std::path::{Path, PathBuf};
 const MODULES: &[(&str, &[&str])] = &[
     ("state", &[]),
     ("clock", &[]),
+    // Recording only, so that everybody may.
+    ("metrics", &["clock"]),
     // The runtime below the three that the simulation runs as well.
     ("runtime", &[]),
     ("raft", &["state", "runtime"]),
     ("events", &["state", "runtime"]),
-    ("storage", &["raft", "state", "clock", "runtime", "events"]),
+    (
+        "storage",
+        &["raft", "state", "clock", "runtime", "metrics", "events"],
+    ),
     // It carries requests between the services of two nodes, so it knows their types.
     ("network", &["raft", "state", "storage", "node", "clock"]),
     // It declares the traits that `network` fulfils.
-    ("node", &["raft", "state", "clock", "runtime", "events"]),
+    (
+        "node",
+        &["raft", "state", "clock", "runtime", "metrics", "events"],
+    ),
     // The only file of `node` that holds the Raft handle and the published state.
     (
         "node/consensus",
-        &["raft", "state", "clock", "runtime", "events", "storage"],
+        &[
+            "raft", "state", "clock", "runtime", "metrics", "events", "storage",
+        ],
     ),
-    ("http", &["node", "events", "state", "clock", "telemetry"]),
+    (
+        "http",
+        &["node", "events", "state", "clock", "metrics", "telemetry"],
+    ),
     ("config", &["raft"]),
     ("telemetry", &["config"]),
     ("app", EVERYTHING),
@@ -39,6 +52,7 @@ const EVERYTHING: &[&str] = &[
     "state",
     "clock",
     "runtime",
+    "metrics",
     "raft",
     "events",
     "storage",
@@ -66,6 +80,7 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("openraft_rt_tokio", &["runtime"]),
     ("openraft_rt_sim", &["runtime", "clock"]),
     ("raft_log", &["storage"]),
+    ("prometheus_client", &["metrics"]),
     ("clap", &["config"]),
     ("tracing_subscriber", &["telemetry"]),
     ("anyhow", &["app", "process"]),

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use conclave_server::events::Events;
+use conclave_server::metrics::Metrics;
 use conclave_server::node::{Consensus, Contact, Housekeeping, Node, NodeOptions};
 use conclave_server::raft::{ClusterId, Member, NodeId, RaftOptions, openraft_config};
 use conclave_server::runtime;
@@ -149,6 +150,7 @@ impl Cluster {
             member: member(id),
             raft: options,
             ui_build: "",
+            metrics: Metrics::default(),
         };
         let peers = Arc::new(endpoint.clone());
         let node = Node::new(node_options, consensus, peers, Contact::default());

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock;
 use crate::config::Config;
 use crate::http::{Edge, HttpOptions};
+use crate::metrics::Metrics;
 use crate::network::PeerServer;
 use crate::node::Invitation;
 use crate::raft::{ClusterId, Member};
@@ -40,11 +41,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         Some(path) => Some(DataDirectory::open(path)?),
         None => None,
     };
-    let found = find(&config, directory.as_ref())?;
+    let metrics = Metrics::default();
+    let found = find(&config, directory.as_ref(), &metrics)?;
     let http_listeners = listen::bind("-haddr", &config.http_listen).await?;
     let raft_listeners = listen::bind("-raddr", &config.raft_listen).await?;
 
-    let edge = Edge::new(HttpOptions::default(), config.http.to_string());
+    let http_address = config.http.to_string();
+    let edge = Edge::measured(HttpOptions::default(), http_address, metrics.clone());
     let http_stop = CancellationToken::new();
     let http_tasks = TaskTracker::new();
     for listener in http_listeners {
@@ -57,7 +60,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let peers = PeerServer::start(raft_listeners);
 
     let started = tokio::select! {
-        started = form(&config, directory.as_ref(), found, &peers, &edge) => started?,
+        started = form(&config, directory.as_ref(), found, &peers, &edge, &metrics) => started?,
         () = stop.cancelled() => return Ok(()),
     };
     edge.attach(started.node.clone());
@@ -104,7 +107,11 @@ struct Found {
 }
 
 /// Opens the storage and finds out who this node is.
-fn find(config: &Config, directory: Option<&DataDirectory>) -> anyhow::Result<Found> {
+fn find(
+    config: &Config,
+    directory: Option<&DataDirectory>,
+    metrics: &Metrics,
+) -> anyhow::Result<Found> {
     let Some(directory) = directory else {
         return Ok(Found {
             identity: None,
@@ -113,7 +120,7 @@ fn find(config: &Config, directory: Option<&DataDirectory>) -> anyhow::Result<Fo
     };
     let name = config.name_given.then_some(config.name.as_str());
     let identity = directory.identity(name)?;
-    let storage = Storage::open(directory)?;
+    let storage = Storage::open(directory, metrics.clone())?;
     // A join that was cut off before the first entry: the id has never voted nor acknowledged
     // anything, so nobody misses it, and the next join brings another one.
     let unused =
@@ -142,20 +149,21 @@ async fn form(
     found: Found,
     peers: &PeerServer,
     edge: &Edge,
+    metrics: &Metrics,
 ) -> anyhow::Result<Started> {
     let storage = found.storage;
     if let Some(identity) = found.identity {
         if !config.join.is_empty() {
             tracing::info!("the data directory is a member already: -join is ignored");
         }
-        return start_node(config, storage, identity, peers).await;
+        return start_node(config, storage, identity, peers, metrics).await;
     }
     if !config.join.is_empty() {
         edge.set_starting(format!(
             "waiting to join through {}",
             join::list(&config.join)
         ));
-        return join_cluster(config, directory, storage, peers).await;
+        return join_cluster(config, directory, storage, peers, metrics).await;
     }
     let identity = Identity {
         cluster: ClusterId::random(),
@@ -165,7 +173,7 @@ async fn form(
     };
     tracing::info!(cluster = %identity.cluster, "forming a new cluster {}", identity.cluster);
     keep(directory, &identity)?;
-    start_node(config, storage, identity, peers).await
+    start_node(config, storage, identity, peers, metrics).await
 }
 
 /// Makes an identity durable before it is used (invariant 10).
@@ -184,6 +192,7 @@ async fn join_cluster(
     directory: Option<&DataDirectory>,
     storage: Storage,
     peers: &PeerServer,
+    metrics: &Metrics,
 ) -> anyhow::Result<Started> {
     let (invite, mut invitations) = mpsc::channel::<Invited>(1);
     peers.wait_for_invitation(
@@ -224,7 +233,7 @@ async fn join_cluster(
         formation: Formation::Joined,
     };
     keep(directory, &identity)?;
-    let started = start_node(config, storage, identity, peers).await?;
+    let started = start_node(config, storage, identity, peers, metrics).await?;
     // A leader that has gone meanwhile will be asked again by the operator or at the next start.
     drop(reply.send(Ok(())));
     if !asked {

@@ -7,10 +7,11 @@ use anyhow::{Context, anyhow};
 use super::member;
 use crate::config::Config;
 use crate::events::Events;
+use crate::metrics::Metrics;
 use crate::network::{Addresses, LocalNode, NetworkFactory, PeerServer, Peers, Running};
 use crate::node::{Consensus, Contact, Housekeeping, Node, NodeOptions};
 use crate::raft::openraft_config;
-use crate::runtime;
+use crate::runtime::{self, Task};
 use crate::storage::{Formation, Identity, Raft, StateMachine, Storage, may_be_bound};
 
 /// A running node with everything that must outlive it.
@@ -18,6 +19,7 @@ use crate::storage::{Formation, Identity, Raft, StateMachine, Storage, may_be_bo
 pub(super) struct Started {
     pub(super) node: Node,
     _housekeeping: Housekeeping,
+    _sampler: Task,
 }
 
 impl Started {
@@ -35,6 +37,7 @@ pub(super) async fn start_node(
     storage: Storage,
     identity: Identity,
     peers: &PeerServer,
+    metrics: &Metrics,
 ) -> anyhow::Result<Started> {
     let options = config.raft_options;
     let raft_config = openraft_config(&identity.cluster.to_string(), &options)
@@ -45,7 +48,8 @@ pub(super) async fn start_node(
         name: identity.name.clone(),
     };
     let addresses = Addresses::default();
-    let machine = StateMachine::new(storage.snapshots.clone(), Events::default());
+    let machine =
+        StateMachine::new(storage.snapshots.clone(), Events::default()).measured(metrics.clone());
     let published = machine.published();
     // The network asks what this node vouches for as a leader, which needs a running Raft.
     let late: Arc<OnceLock<Consensus>> = Arc::default();
@@ -76,6 +80,7 @@ pub(super) async fn start_node(
             member: member_of(config, &identity),
             raft: options,
             ui_build: crate::http::UI_BUILD,
+            metrics: metrics.clone(),
         },
         consensus.clone(),
         Arc::new(Peers::new(local.clone(), addresses.clone())),
@@ -97,9 +102,18 @@ pub(super) async fn start_node(
             .map_err(|error| anyhow!("cannot form the cluster: {error}"))?;
     }
     Ok(Started {
+        _sampler: runtime::spawn(sample(node.clone(), metrics.clone())),
         node,
         _housekeeping: housekeeping,
     })
+}
+
+/// Takes a sample of the node each second. A second that it misses stays without one.
+async fn sample(node: Node, metrics: Metrics) {
+    loop {
+        runtime::sleep(metrics.until_next_sample()).await;
+        metrics.sample(&node.status());
+    }
 }
 
 fn member_of(config: &Config, identity: &Identity) -> crate::raft::Member {

@@ -66,6 +66,14 @@ pub(crate) fn put_request_id(headers: &mut HeaderMap, id: &RequestId) {
     }
 }
 
+/// Returns the read level that an answer says it was given at.
+pub(crate) fn level_of(headers: &HeaderMap) -> Option<ReadLevel> {
+    let said = headers.get(CONSISTENCY)?.as_bytes();
+    ReadLevel::ALL
+        .into_iter()
+        .find(|level| level.as_str().as_bytes() == said)
+}
+
 /// Returns the strong validator of a record.
 pub(crate) fn etag(revision: u64) -> HeaderValue {
     let text = format!("\"{revision}\"");

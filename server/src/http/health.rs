@@ -12,6 +12,7 @@ use super::error::Failure;
 use super::params::Params;
 use super::state::Edge;
 use super::wire;
+use crate::metrics::CONTENT_TYPE;
 
 /// 200 as long as the process can answer at all. Never needs a quorum or a node.
 pub(crate) async fn livez(uri: Uri) -> Result<Response, Failure> {
@@ -36,9 +37,17 @@ pub(crate) async fn readyz(State(edge): State<Edge>, uri: Uri) -> Result<Respons
     answer(&uri, &checks)
 }
 
-/// Prometheus text, once there are metrics.
-pub(crate) async fn metrics() -> Failure {
-    Failure::not_built("`/metrics`")
+/// The node's metrics for Prometheus; those of the process alone before the node is up.
+pub(crate) async fn metrics(State(edge): State<Edge>) -> Result<Response, Failure> {
+    let status = edge.node().ok().map(|node| node.status());
+    let text = edge.metrics().exposition(status);
+    let text = text.map_err(|error| Failure::internal(&error))?;
+    let mut response = wire::text(StatusCode::OK, text);
+    let format = HeaderValue::from_static(CONTENT_TYPE);
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, format);
+    Ok(response)
 }
 
 #[derive(Debug)]

@@ -15,6 +15,7 @@ mod form;
 mod headers;
 mod health;
 mod index;
+mod measure;
 mod members;
 mod params;
 mod serve;

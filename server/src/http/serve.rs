@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
+use super::measure::Begun;
 use super::service::{RequestService, service};
 use super::state::Edge;
 use super::stream::ClientStream;
@@ -187,7 +188,10 @@ async fn answer(
             Body::new(body)
         }
     });
-    service.call(request).await
+    let begun = Begun::new(&request);
+    let response = service.call(request).await?;
+    begun.end(service.get_ref().metrics(), &response);
+    Ok(response)
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

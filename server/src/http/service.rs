@@ -24,6 +24,7 @@ use super::error::{Failure, LeaderLocation};
 use super::router;
 use super::state::Edge;
 use crate::clock;
+use crate::metrics::Metrics;
 
 /// Longest `Location` that a redirect is given.
 const LOCATION_BYTES: usize = 16 << 10;
@@ -46,6 +47,13 @@ pub fn service(edge: Edge) -> RequestService {
         edge,
     };
     CatchPanicLayer::custom(on_panic as fn(Box<dyn Any + Send>) -> Response).layer(plain)
+}
+
+impl Plain {
+    /// Returns what requests are counted in.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        self.edge.metrics()
+    }
 }
 
 impl fmt::Debug for Plain {

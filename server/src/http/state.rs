@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::serve::HttpOptions;
 use crate::clock;
+use crate::metrics::Metrics;
 use crate::node::listing::Pins;
 use crate::node::{Node, ServiceError};
 
@@ -25,6 +26,7 @@ struct Inner {
     node: ArcSwapOption<Node>,
     starting: ArcSwap<String>,
     draining: CancellationToken,
+    metrics: Metrics,
     pins: Pins,
 }
 
@@ -42,12 +44,23 @@ impl Edge {
     /// Returns an edge without a node. `http_address` is what others dial, `host:port`.
     #[must_use]
     pub fn new(options: HttpOptions, http_address: impl Into<String>) -> Self {
+        Self::measured(options, http_address, Metrics::default())
+    }
+
+    /// As [`Self::new`], and counts requests in `metrics`.
+    #[must_use]
+    pub fn measured(
+        options: HttpOptions,
+        http_address: impl Into<String>,
+        metrics: Metrics,
+    ) -> Self {
         Self(Arc::new(Inner {
             options,
             http_address: http_address.into(),
             node: ArcSwapOption::empty(),
             starting: ArcSwap::from_pointee("the node is not up yet".to_owned()),
             draining: CancellationToken::new(),
+            metrics,
             pins: Pins::default(),
         }))
     }
@@ -108,6 +121,10 @@ impl Edge {
 
     pub(crate) fn http_address(&self) -> &str {
         &self.0.http_address
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     pub(crate) fn pins(&self) -> &Pins {

@@ -73,6 +73,7 @@ async fn a_starting_node_is_alive_not_ready_and_says_why() {
         "/api/status",
         "/api/cluster",
         "/api/info",
+        "/api/metrics/series",
     ] {
         let answer = get(target).await;
         assert_eq!(answer.code(), ErrorCode::Starting, "{target}");
@@ -80,6 +81,17 @@ async fn a_starting_node_is_alive_not_ready_and_says_why() {
         let text = String::from_utf8(answer.body).unwrap();
         assert!(text.contains("waiting for node1"), "{text}");
     }
+}
+
+#[tokio::test]
+async fn the_process_has_metrics_before_the_node_is_up() {
+    let request = Request::get("/metrics").body(Body::empty()).unwrap();
+    let answer = send(&edge(), request).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.headers["content-type"], crate::metrics::CONTENT_TYPE);
+    let text = String::from_utf8(answer.body).unwrap();
+    assert!(text.contains("\nprocess_resident_memory_bytes "), "{text}");
+    assert!(!text.contains("\nconclave_raft_term "), "{text}");
 }
 
 #[tokio::test]
@@ -140,10 +152,8 @@ async fn the_seeds_commands_reach_the_node() {
 #[tokio::test]
 async fn what_is_not_built_says_so_and_is_no_key() {
     for (method, target) in [
-        ("GET", "/api/metrics/series?range=15m"),
         ("DELETE", "/api/cluster/members/n"),
         ("POST", "/api/cluster/members/n/promote"),
-        ("GET", "/metrics"),
         ("GET", "/keys/foo"),
         ("POST", "/keys/foo"),
         ("GET", "/openapi.json"),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use conclave_shared::{Role, limits};
+use conclave_shared::{MarkKind, Role, limits};
 
 use super::Node;
 use super::consensus::Facts;
@@ -78,16 +78,18 @@ impl Node {
 }
 
 fn report(node: &Node, before: &Facts, now: &Facts) {
-    let name = node.name();
+    let (name, metrics) = (node.name(), &node.0.options.metrics);
     let leader = |facts: &Facts| facts.leader.as_ref().map(|leader| leader.name.clone());
     let term = now.term;
     match (leader(before), leader(now)) {
         (old, Some(new)) if old.as_ref() != Some(&new) || before.term != term => {
             let own = if *new == *name { ", this node" } else { "" };
             tracing::info!(raft.term = term, leader = %new, "leader of term {term} is `{new}`{own}");
+            metrics.leader_changed(format!("leader of term {term} is {new}"));
         }
         (Some(old), None) => {
             tracing::warn!(raft.term = term, "lost the leader `{old}`");
+            metrics.mark(MarkKind::Leader, format!("lost the leader {old}"));
         }
         _ => {}
     }
@@ -95,8 +97,10 @@ fn report(node: &Node, before: &Facts, now: &Facts) {
         let (was, is) = (before.voters.contains(id), now.voters.contains(id));
         if is && !was {
             tracing::info!(node.id = id, "`{}` is a voter, id {id}", member.name);
+            metrics.mark(MarkKind::Member, format!("{} is a voter", member.name));
         } else if !is && !before.members.contains_key(id) {
             tracing::info!(node.id = id, "`{}` is a learner, id {id}", member.name);
+            metrics.mark(MarkKind::Member, format!("{} is a learner", member.name));
         }
     }
     for (id, member) in before
@@ -109,6 +113,8 @@ fn report(node: &Node, before: &Facts, now: &Facts) {
             "`{}`, id {id}, is no longer a member",
             member.name
         );
+        let text = format!("{} is no longer a member", member.name);
+        metrics.mark(MarkKind::Member, text);
     }
     if now.role == Role::Removed && before.role != Role::Removed {
         tracing::error!("this node is no longer a member of its cluster");

@@ -37,6 +37,7 @@ use conclave_shared::{MemberAddress, ReadLevel};
 use tokio::sync::{Mutex, Notify, Semaphore};
 
 use crate::clock;
+use crate::metrics::Metrics;
 use crate::raft::{ClusterId, Member, RaftOptions};
 use crate::runtime;
 use crate::state::{Position, RequestId};
@@ -76,6 +77,7 @@ pub struct NodeOptions {
     pub raft: RaftOptions,
     /// Build of the dashboard, shown in the status.
     pub ui_build: &'static str,
+    pub metrics: Metrics,
 }
 
 /// Handle to the service; cheap to clone.
@@ -103,7 +105,6 @@ struct Inner {
     elected: parking_lot::Mutex<Option<(u64, Instant)>>,
     started: Instant,
     request_ids: RequestIds,
-    watchers: watch::Watchers,
     /// The newest heartbeat of change streams; the lock is held while one is taken.
     heartbeat: Mutex<Option<Arc<watch::Heartbeat>>>,
     keeper: Arc<locks::Keeper>,
@@ -133,9 +134,10 @@ impl Node {
             let limit = options.raft.lease();
             Rounds::new(move || reads::round(consensus.clone(), peers.clone(), level, limit))
         };
-        let submit = consensus.clone();
+        let (submit, metrics) = (consensus.clone(), options.metrics.clone());
         let proposals = Proposals::new(move |commands| {
             let consensus = submit.clone();
+            metrics.batch(commands.len());
             Box::pin(async move { consensus.submit(commands).await })
         });
         Self(Arc::new(Inner {
@@ -154,7 +156,6 @@ impl Node {
             elected: parking_lot::Mutex::new(None),
             started: clock::now(),
             request_ids: RequestIds::new(),
-            watchers: watch::Watchers::default(),
             heartbeat: Mutex::default(),
             keeper: Arc::default(),
             facts_changed: Notify::new(),

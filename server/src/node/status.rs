@@ -77,7 +77,7 @@ impl Node {
                 .iter()
                 .map(|(id, m)| address(&facts, *id, m))
                 .collect(),
-            watchers: inner.watchers.count(),
+            watchers: inner.options.metrics.watchers(),
             locks: view.locks,
             keys: view.keys,
             bytes: view.bytes,

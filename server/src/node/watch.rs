@@ -7,7 +7,6 @@
 //! APIs). A gap is never silent: [`WatchEvent::Reset`] or [`WatchEvent::Lagged`] says so.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use conclave_shared::{ClusterStatus, NodeStatus};
@@ -15,6 +14,7 @@ use conclave_shared::{ClusterStatus, NodeStatus};
 use super::{Node, ServiceError};
 use crate::clock;
 use crate::events::{Entry, Events, Filter, Kind, Taken};
+use crate::metrics::Watcher;
 use crate::runtime;
 use crate::state::{Key, Lock, LockName, Record, View};
 
@@ -109,33 +109,6 @@ pub struct Heartbeat {
     taken: Instant,
 }
 
-/// Counts the streams that are open; a place is given back when it is dropped.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Watchers(Arc<AtomicU64>);
-
-#[derive(Debug)]
-struct Place(Arc<AtomicU64>);
-
-impl Watchers {
-    pub(super) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn enter(&self) -> Result<Place, ServiceError> {
-        let place = Place(self.0.clone());
-        match self.0.fetch_add(1, Ordering::Relaxed) {
-            before if before < WATCHERS => Ok(place),
-            _ => Err(ServiceError::TooManyStreams { most: WATCHERS }),
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// One client's stream.
 pub struct Watch {
     node: Node,
@@ -148,7 +121,7 @@ pub struct Watch {
     id_given: Instant,
     heartbeat_due: Instant,
     leader: (Option<Arc<str>>, u64),
-    _place: Place,
+    _counted: Watcher,
 }
 
 enum Stage {
@@ -185,7 +158,11 @@ impl Node {
     /// `RevisionGone` when the changes after `since` are no longer kept and the client did not ask
     /// for the state instead; `TooManyStreams`.
     pub fn watch(&self, request: WatchRequest) -> Result<Watch, ServiceError> {
-        let place = self.0.watchers.enter()?;
+        let metrics = &self.0.options.metrics;
+        if metrics.watchers() >= WATCHERS {
+            return Err(ServiceError::TooManyStreams { most: WATCHERS });
+        }
+        let counted = metrics.watcher();
         let events = self.0.consensus.published().events().clone();
         let facts = self.facts();
         let leader = facts.leader.as_ref().map(|leader| leader.name.clone());
@@ -214,7 +191,7 @@ impl Node {
             heartbeat_due: now,
             leader: (leader, facts.term),
             request,
-            _place: place,
+            _counted: counted,
         })
     }
 

@@ -8,6 +8,7 @@ use super::{
     Answer, CallError, Node, PeerReply, PeerRequest, Proposal, ReadOptions, Routing, ServiceError,
     WRITE_KIB, WRITE_WAIT, WriteRequest, redirect,
 };
+use crate::metrics::Proposed;
 use crate::state::{Command, Op, Outcome, Rejection};
 use crate::{clock, runtime};
 
@@ -113,7 +114,12 @@ impl Node {
             request_id: request_id.clone(),
             reason,
         };
-        let applied = match self.0.proposals.propose(command, WRITE_WAIT).await {
+        let result = self.0.proposals.propose(command, WRITE_WAIT).await;
+        self.0
+            .options
+            .metrics
+            .proposed(fate(&result), clock::since(began));
+        let applied = match result {
             Ok(applied) => applied,
             Err(ProposeError::NotLeader) => {
                 return Err(self.no_leader("this node no longer leads"));
@@ -185,6 +191,16 @@ impl Node {
             .write_kib
             .try_acquire_many(kib)
             .map_err(|_no_room| ServiceError::Overloaded)
+    }
+}
+
+fn fate<T>(result: &Result<T, ProposeError>) -> Proposed {
+    match result {
+        Ok(_) => Proposed::Committed,
+        Err(ProposeError::NotLeader | ProposeError::Busy | ProposeError::Refused(_)) => {
+            Proposed::Refused
+        }
+        Err(ProposeError::Unknown(_)) => Proposed::Unknown,
     }
 }
 

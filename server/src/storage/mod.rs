@@ -25,6 +25,7 @@ use std::io;
 
 use openraft::RaftLogReader;
 
+use crate::metrics::Metrics;
 use crate::raft::{Entry, NodeId, Payload, TypeConfig};
 
 pub use directory::{DataDirectory, DirectoryError, Formation, Identity};
@@ -55,9 +56,9 @@ impl Storage {
     /// # Errors
     ///
     /// A file is damaged (the text names it) or cannot be read or written.
-    pub fn open(directory: &DataDirectory) -> io::Result<Self> {
+    pub fn open(directory: &DataDirectory, metrics: Metrics) -> io::Result<Self> {
         Ok(Self {
-            log: LogStore::Durable(Wal::open(&directory.path().join("raft"))?),
+            log: LogStore::Durable(Wal::open(&directory.path().join("raft"), metrics)?),
             snapshots: Snapshots::open(&directory.path().join("snapshots"))?,
         })
     }

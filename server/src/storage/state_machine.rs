@@ -19,7 +19,9 @@ use tokio::sync::Notify;
 
 use super::snapshot_file::{Contents, SnapshotFile};
 use super::{Snapshot, Snapshots, approximate_size};
+use crate::clock;
 use crate::events::{Events, Tail};
+use crate::metrics::Metrics;
 use crate::raft::{Entry, LogId, Member, Membership, NodeId, SnapshotMeta, TypeConfig};
 use crate::runtime;
 use crate::state::{
@@ -138,6 +140,7 @@ pub struct StateMachine {
     membership: Membership,
     published: Arc<Published>,
     snapshots: Snapshots,
+    metrics: Metrics,
     /// Wrong on purpose: what the view says to have applied, beyond what it has.
     #[cfg(feature = "simulation")]
     ahead: u64,
@@ -152,9 +155,17 @@ impl StateMachine {
             membership: Membership::default(),
             published: Arc::new(Published::new(events)),
             snapshots,
+            metrics: Metrics::default(),
             #[cfg(feature = "simulation")]
             ahead: 0,
         }
+    }
+
+    /// Counts what it applies in `metrics`.
+    #[must_use]
+    pub fn measured(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// Makes the view claim one entry more than it has, to see that the simulation notices.
@@ -179,8 +190,9 @@ impl StateMachine {
             .bytes_since_snapshot
             .fetch_add(bytes as u64, Ordering::Relaxed);
         let published = self.published.clone();
-        let mut answers = Vec::with_capacity(batch.len());
-        let mut changes = Vec::with_capacity(batch.len());
+        let (began, entries) = (clock::now(), batch.len());
+        let mut answers = Vec::with_capacity(entries);
+        let mut changes = Vec::with_capacity(entries);
         let applied = {
             let mut live = published.live.write();
             for (entry, responder) in batch.drain(..) {
@@ -190,6 +202,7 @@ impl StateMachine {
             self.stamp(&mut live);
             live.view.applied_index
         };
+        self.metrics.applied(entries, clock::since(began));
         published.applied.notify_waiters();
         // Whoever is told of a change finds it in the state.
         let must_wait = published.events.publish(changes, applied);

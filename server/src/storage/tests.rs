@@ -15,6 +15,7 @@ use openraft::{RaftLogReader, RaftSnapshotBuilder, StorageError};
 
 use super::{LogStore, Snapshots, StateMachine, Storage, Wal};
 use crate::events::Events;
+use crate::metrics::Metrics;
 use crate::raft::{Entry, LogId, Payload, TypeConfig, Vote};
 use crate::state::{Command, Condition, Key, Op, Put, RequestId, View};
 
@@ -26,7 +27,9 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, tempfile::TempDir> for Dur
         &self,
     ) -> Result<(tempfile::TempDir, LogStore, StateMachine), StorageError<TypeConfig>> {
         let directory = tempfile::tempdir().unwrap();
-        let log = LogStore::Durable(Wal::open(&directory.path().join("raft")).unwrap());
+        let log = LogStore::Durable(
+            Wal::open(&directory.path().join("raft"), Metrics::default()).unwrap(),
+        );
         let snapshots = Snapshots::open(&directory.path().join("snapshots")).unwrap();
         Ok((
             directory,
@@ -100,7 +103,7 @@ async fn append(log: &mut LogStore, entries: Vec<Entry>) -> io::Result<()> {
 fn reopen(directory: &Path) -> io::Result<LogStore> {
     let deadline = crate::clock::now() + Duration::from_secs(10);
     loop {
-        match Wal::open(directory) {
+        match Wal::open(directory, Metrics::default()) {
             Err(error) if error.to_string().contains("lock") && crate::clock::now() < deadline => {
                 std::thread::yield_now();
             }
@@ -123,7 +126,7 @@ fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
 async fn everything_acknowledged_is_there_after_a_reopen() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("raft");
-    let mut log = LogStore::Durable(Wal::open(&path).unwrap());
+    let mut log = LogStore::Durable(Wal::open(&path, Metrics::default()).unwrap());
     log.save_vote(&Vote::new_committed(1, 1)).await.unwrap();
     append(&mut log, entries(1, 0..200, 5_000)).await.unwrap();
     log.truncate_after(Some(id(1, 149))).await.unwrap();
@@ -152,7 +155,8 @@ async fn everything_acknowledged_is_there_after_a_reopen() {
 #[tokio::test]
 async fn entries_of_an_older_term_after_a_truncation_stay_readable() {
     let directory = tempfile::tempdir().unwrap();
-    let mut log = LogStore::Durable(Wal::open(&directory.path().join("raft")).unwrap());
+    let mut log =
+        LogStore::Durable(Wal::open(&directory.path().join("raft"), Metrics::default()).unwrap());
     append(&mut log, entries(1, 0..5, 64 << 10)).await.unwrap();
     append(&mut log, entries(9, 5..400, 64 << 10))
         .await
@@ -171,7 +175,7 @@ async fn a_damaged_record_that_is_not_the_last_is_an_error() {
     for place in ["value", "length", "log id"] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("raft");
-        let mut log = LogStore::Durable(Wal::open(&path).unwrap());
+        let mut log = LogStore::Durable(Wal::open(&path, Metrics::default()).unwrap());
         append(&mut log, entries(1, 0..10, 100)).await.unwrap();
         drop(log);
         drop(reopen(&path).unwrap());
@@ -206,7 +210,7 @@ async fn a_damaged_record_that_is_not_the_last_is_an_error() {
 /// Returns the folder of a closed log, all of it in one file, and that file.
 async fn closed_log(folder: &Path, written: Vec<Entry>) -> (PathBuf, PathBuf) {
     let path = folder.join("raft");
-    let mut log = LogStore::Durable(Wal::open(&path).unwrap());
+    let mut log = LogStore::Durable(Wal::open(&path, Metrics::default()).unwrap());
     append(&mut log, written).await.unwrap();
     drop(log);
     drop(reopen(&path).unwrap());

@@ -23,6 +23,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::codec::Field;
 use super::log_store::{LogBounds, approximate_size};
 use super::torn_tail;
+use crate::clock;
+use crate::metrics::Metrics;
 use crate::raft::{Entry, LogId, Payload, TypeConfig, Vote};
 
 /// Size of a log file. Filling one costs a file creation and a directory sync on the appending
@@ -123,7 +125,9 @@ fn sync_group(
     log: &RwLock<RaftLog<WalTypes>>,
     mut waiters: Vec<Waiter>,
     more: &mpsc::Receiver<Waiter>,
+    metrics: &Metrics,
 ) -> io::Result<()> {
+    let began = clock::now();
     let (done, finished) = mpsc::channel();
     {
         // A waiter is queued under this lock, after its records are buffered.
@@ -131,15 +135,17 @@ fn sync_group(
         waiters.extend(more.try_iter());
         log.flush(true, Some(Group { waiters, done }))?;
     }
-    match finished.recv() {
+    let result = match finished.recv() {
         Ok(result) => result,
         Err(mpsc::RecvError) => Err(stopped()),
-    }
+    };
+    metrics.synced(clock::since(began));
+    result
 }
 
-fn flusher(log: &RwLock<RaftLog<WalTypes>>, queue: &mpsc::Receiver<Waiter>) {
+fn flusher(log: &RwLock<RaftLog<WalTypes>>, queue: &mpsc::Receiver<Waiter>, metrics: &Metrics) {
     while let Ok(first) = queue.recv() {
-        if let Err(error) = sync_group(log, vec![first], queue) {
+        if let Err(error) = sync_group(log, vec![first], queue, metrics) {
             // After a failed sync the page cache cannot be trusted: everybody who waits gets an
             // error, Raft stops, and the process exits.
             tracing::error!(%error, "log sync failed; this node stops");
@@ -184,13 +190,13 @@ impl std::fmt::Debug for Wal {
 }
 
 impl Wal {
-    /// Opens or creates the log. Blocks while it replays every file.
+    /// Opens or creates the log; syncs are counted in `metrics`. Blocks while it replays every file.
     ///
     /// # Errors
     ///
     /// A record other than an unfinished last one is damaged, the directory is locked by another
     /// process, or the disk fails.
-    pub fn open(directory: &Path) -> io::Result<Self> {
+    pub fn open(directory: &Path, metrics: Metrics) -> io::Result<Self> {
         std::fs::create_dir_all(directory)?;
         if let Some(parent) = directory.parent() {
             // The new directory's own name must survive a power cut too.
@@ -222,11 +228,11 @@ impl Wal {
         let (sender, queue) = mpsc::channel();
         // A killed process leaves records in the page cache that were never synced. The replay
         // accepted them, and Raft counts all it finds at start as durable.
-        sync_group(&log, Vec::new(), &queue)?;
+        sync_group(&log, Vec::new(), &queue, &metrics)?;
         let shared = log.clone();
         std::thread::Builder::new()
             .name("log-sync".to_owned())
-            .spawn(move || flusher(&shared, &queue))?;
+            .spawn(move || flusher(&shared, &queue, &metrics))?;
         Ok(Self {
             log,
             queue: sender,

@@ -5,6 +5,7 @@
 
 mod connection;
 mod message;
+pub mod openmetrics;
 mod problem;
 pub mod transcript;
 

@@ -8,6 +8,7 @@ mod keys;
 mod list;
 mod locks;
 mod requests;
+mod series;
 mod txn;
 mod write;
 
@@ -45,11 +46,11 @@ pub(crate) fn router() -> Router<Edge> {
             "/api/requests/{id}",
             get(requests::look_up).delete(requests::settle),
         )
+        .route("/api/metrics/series", get(series::series))
         .merge(locks::router())
         // Known, not built yet.
         .route("/api/cluster/members/{name}", delete(not_built))
         .route("/api/cluster/members/{name}/promote", post(not_built))
-        .route("/api/metrics/series", get(not_built))
 }
 
 async fn not_built(uri: http::Uri) -> Failure {
