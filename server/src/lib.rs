@@ -24,6 +24,8 @@ pub mod clock;
 pub mod config;
 pub mod events;
 #[cfg(not(feature = "simulation"))]
+pub mod history;
+#[cfg(not(feature = "simulation"))]
 pub mod http;
 #[cfg(not(feature = "simulation"))]
 pub mod network;

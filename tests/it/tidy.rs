@@ -16,6 +16,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("runtime", &[]),
     ("raft", &["state", "runtime"]),
     ("events", &["state", "runtime"]),
+    ("history", &["events", "state", "clock", "runtime"]),
     ("storage", &["raft", "state", "clock", "runtime", "events"]),
     // It carries requests between the services of two nodes, so it knows their types.
     ("network", &["raft", "state", "storage", "node", "clock"]),
@@ -41,6 +42,7 @@ const EVERYTHING: &[&str] = &[
     "runtime",
     "raft",
     "events",
+    "history",
     "storage",
     "network",
     "node",
@@ -66,6 +68,7 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("openraft_rt_tokio", &["runtime"]),
     ("openraft_rt_sim", &["runtime", "clock"]),
     ("raft_log", &["storage"]),
+    ("sled", &["history"]),
     ("clap", &["config"]),
     ("tracing_subscriber", &["telemetry"]),
     ("anyhow", &["app", "process"]),

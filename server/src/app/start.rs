@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow};
 use super::member;
 use crate::config::Config;
 use crate::events::Events;
+use crate::history::{History, Limits};
 use crate::network::{Addresses, LocalNode, NetworkFactory, PeerServer, Peers, Running};
 use crate::node::{Consensus, Contact, Housekeeping, Node, NodeOptions};
 use crate::raft::openraft_config;
@@ -18,15 +19,30 @@ use crate::storage::{Formation, Identity, Raft, StateMachine, Storage, may_be_bo
 pub(super) struct Started {
     pub(super) node: Node,
     _housekeeping: Housekeeping,
+    history: History,
+    archiving: runtime::Task,
 }
 
 impl Started {
-    /// Hands over where that is wanted, and stops Raft.
-    pub(super) async fn stop(&self, hand_over: bool) {
+    /// Hands over where that is wanted, stops Raft, and then closes what it applied to.
+    pub(super) async fn stop(self, hand_over: bool) {
         if hand_over {
             self.node.shutdown().await;
         }
+        drop(self.archiving);
+        self.history.close().await;
     }
+}
+
+/// Opens what is kept of the past, in `DIR/history` where the node writes at all.
+async fn open_history(config: &Config, identity: &Identity) -> anyhow::Result<History> {
+    let limits = Limits::default();
+    let Some(directory) = &config.data_dir else {
+        return Ok(History::in_memory(limits));
+    };
+    let (path, owner) = (directory.join("history"), identity.cluster.to_string());
+    let open = move || History::open(&path, &owner, limits);
+    Ok(runtime::blocking(open).await?)
 }
 
 /// Recovers the state and starts Raft, the service and its answers to peers.
@@ -45,7 +61,10 @@ pub(super) async fn start_node(
         name: identity.name.clone(),
     };
     let addresses = Addresses::default();
-    let machine = StateMachine::new(storage.snapshots.clone(), Events::default());
+    let events = Events::default();
+    let history = open_history(config, &identity).await?;
+    let archiving = history.start(events.clone());
+    let machine = StateMachine::new(storage.snapshots.clone(), events);
     let published = machine.published();
     // The network asks what this node vouches for as a leader, which needs a running Raft.
     let late: Arc<OnceLock<Consensus>> = Arc::default();
@@ -99,6 +118,8 @@ pub(super) async fn start_node(
     Ok(Started {
         node,
         _housekeeping: housekeeping,
+        history,
+        archiving,
     })
 }
 

@@ -61,7 +61,7 @@ impl Node {
             snapshot_index: progress.snapshot,
             purged_index: progress.purged,
             revision: view.revision,
-            oldest_revision: None,
+            oldest_revision: Some(inner.consensus.published().events().oldest()),
             oldest_outcome: view.oldest_outcome,
             state_hash: StateHash {
                 revision: view.revision,
