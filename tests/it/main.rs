@@ -16,3 +16,5 @@ mod requests;
 mod seeds;
 mod startup;
 mod tidy;
+mod watch;
+mod watch_faults;

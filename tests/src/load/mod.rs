@@ -6,6 +6,7 @@ pub mod increments;
 pub mod repeats;
 pub mod stale_reads;
 pub mod strict_reads;
+pub mod watched_writes;
 pub mod writers;
 
 pub use writers::Writers;
