@@ -47,7 +47,9 @@ pub struct EventStream {
     connection: Connection,
     chunks: Chunks,
     parser: Parser,
+    /// Read and not yet given.
     events: VecDeque<Event>,
+    last_id: String,
     /// Body bytes after which the client breaks off.
     left: Option<usize>,
     end: Option<String>,
@@ -90,6 +92,7 @@ impl EventStream {
             chunks: Chunks::default(),
             parser: Parser::default(),
             events: VecDeque::new(),
+            last_id: String::new(),
             left: None,
             end: None,
         })))
@@ -120,10 +123,11 @@ impl EventStream {
         &self.address
     }
 
-    /// Returns what a client would resume after; empty when there is nothing.
+    /// Returns what a client would resume after that has handled the events given so far; empty
+    /// when there is nothing.
     #[must_use]
     pub fn last_id(&self) -> &str {
-        self.parser.last_id()
+        &self.last_id
     }
 
     /// Returns the number of blocks without data, which no server may send.
@@ -148,6 +152,9 @@ impl EventStream {
         let deadline = Instant::now() + bound;
         loop {
             if let Some(event) = self.events.pop_front() {
+                if let Some(id) = &event.id {
+                    self.last_id.clone_from(id);
+                }
                 return Next::Event(event);
             }
             if let Some(end) = &self.end {

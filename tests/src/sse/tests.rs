@@ -39,6 +39,7 @@ async fn events_are_read_from_chunks_as_they_come() {
     ])
     .await;
     let mut stream = EventStream::expect_open(&address, &Subscription::all().request()).await;
+    assert_eq!(stream.last_id(), "");
     assert_eq!(stream.expect("put", SOON).await.data, "a");
     assert_eq!(stream.expect("message", SOON).await.data, "b");
     assert_eq!(stream.last_id(), "1");
