@@ -10,6 +10,8 @@ mod increments;
 mod isolation;
 mod linearizable;
 mod listing;
+mod lock_faults;
+mod locks;
 mod power;
 mod random_input;
 mod requests;

@@ -3,6 +3,7 @@
 //! A load that is judged by the checker of linearizability is a [`campaign`](crate::campaign).
 
 pub mod increments;
+pub mod lock_contenders;
 pub mod repeats;
 pub mod stale_reads;
 pub mod strict_reads;

@@ -93,6 +93,15 @@ impl Canon {
         self.revisions.values().map(Vec::len).sum()
     }
 
+    /// Returns all changes that are asked for, in order.
+    #[must_use]
+    pub fn select(&self, asked: &Subscription) -> Vec<Change> {
+        let all = self.revisions.values().flatten();
+        all.filter(|change| asked.matches(&change.kind, &change.name))
+            .cloned()
+            .collect()
+    }
+
     /// Returns the changes of a revision that are asked for.
     pub(super) fn matching(&self, revision: u64, asked: &Subscription) -> Vec<&Change> {
         let all = self.revisions.get(&revision).into_iter().flatten();
