@@ -18,5 +18,6 @@ mod requests;
 mod seeds;
 mod startup;
 mod tidy;
+mod ttl;
 mod watch;
 mod watch_faults;

@@ -7,6 +7,7 @@ pub mod lock_contenders;
 pub mod repeats;
 pub mod stale_reads;
 pub mod strict_reads;
+pub mod ttl_keys;
 pub mod watched_writes;
 pub mod writers;
 
