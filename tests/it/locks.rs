@@ -3,23 +3,20 @@
 use std::time::{Duration, Instant};
 
 use conclave_tests::http::assert_is_problem;
-use conclave_tests::sse::{EventStream, Next, Opened};
 use conclave_tests::wait::before_retry;
 use conclave_tests::{Client, Cluster, Node, Request, Response, wait_for};
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(5);
+pub(crate) const SOON: Duration = Duration::from_secs(5);
 /// What a claim may outlive its TTL by.
-const LATE: Duration = Duration::from_secs(3);
-/// The TTL of an open connection's claim.
-const CONNECTION_TTL: Duration = Duration::from_secs(10);
+pub(crate) const LATE: Duration = Duration::from_secs(3);
 
 fn claim(name: &str, owner: &str, ttl_ms: u64, wait_ms: u64) -> Request {
     let body = json!({"owner": owner, "ttl_ms": ttl_ms, "wait_ms": wait_ms});
     Request::post(&format!("/api/locks/{name}"), body.to_string())
 }
 
-fn again(name: &str, session: &str, wait_ms: u64) -> Request {
+pub(crate) fn again(name: &str, session: &str, wait_ms: u64) -> Request {
     let body = json!({"session": session, "owner": "o", "ttl_ms": 60_000, "wait_ms": wait_ms});
     Request::post(&format!("/api/locks/{name}"), body.to_string())
 }
@@ -64,7 +61,7 @@ async fn take(node: &Node, name: &str, owner: &str) -> Held {
 }
 
 /// Joins the queue and gives up at once; the place stays for the TTL. Returns the session.
-async fn queue(node: &Node, name: &str, owner: &str, position: u64) -> String {
+pub(crate) async fn queue(node: &Node, name: &str, owner: &str, position: u64) -> String {
     let body = told(&node.send(&claim(name, owner, 60_000, 1)).await);
     assert_eq!(body["position"], position, "{body}");
     let session = body["session"].as_str();
@@ -86,34 +83,26 @@ async fn release(node: &Node, held: &Held) -> Response {
 }
 
 /// Returns what a lock's page says, whoever asks.
-async fn page(node: &Node, name: &str) -> Response {
+pub(crate) async fn page(node: &Node, name: &str) -> Response {
     let request = Request::get(&format!("/api/locks/{name}?level=consistent"));
     node.send(&request.header("Accept", "application/json"))
         .await
 }
 
-async fn is_free(node: &Node, name: &str) -> bool {
+pub(crate) async fn is_free(node: &Node, name: &str) -> bool {
     let body = page(node, name).await.expect_status(200).json();
     assert!(body.get("holder").is_some(), "{body}");
     body["holder"].is_null()
 }
 
 /// Returns the owners that wait for a lock, in order.
-async fn waiting(node: &Node, name: &str) -> Vec<String> {
+pub(crate) async fn waiting(node: &Node, name: &str) -> Vec<String> {
     let body = page(node, name).await.expect_status(200).json();
     let next = body["next"]
         .as_array()
         .unwrap_or_else(|| panic!("no `next` in {body}"));
     let owner = |claim: &Value| claim["owner"].as_str().unwrap_or_default().to_owned();
     next.iter().map(owner).collect()
-}
-
-fn connection(name: &str) -> Request {
-    Request::get(&format!("/api/locks/{name}")).header("Accept", "text/event-stream")
-}
-
-async fn connect(node: &Node, request: &Request) -> EventStream {
-    EventStream::expect_open(&node.http_address(), request).await
 }
 
 #[tokio::test]
@@ -451,154 +440,6 @@ async fn a_write_under_a_lock_is_applied_only_while_it_is_held_under_that_token(
 }
 
 #[tokio::test]
-async fn an_open_connection_is_a_claim_and_its_end_passes_the_lock_on() {
-    let cluster = Cluster::start().await;
-    let mut first = connect(&cluster[0], &connection("abc")).await;
-    let granted = first.expect("granted", SOON).await.json();
-    assert!(
-        granted["token"].is_u64() && granted["session"].is_string(),
-        "{granted}"
-    );
-    let mut others = Vec::new();
-    for position in 1..3_usize {
-        let mut other = connect(&cluster[position], &connection("abc")).await;
-        let told = other.expect("not_granted", SOON).await.json();
-        assert_eq!(told["position"], position, "{told}");
-        assert!(
-            !told["locked_by"].is_null() && told["session"].is_string(),
-            "{told}"
-        );
-        others.push(other);
-    }
-    // A claim of the other kind waits in the same queue, behind them.
-    let fourth = queue(&cluster[0], "abc", "fourth", 3).await;
-    let mut token = granted["token"].as_u64();
-    drop(first);
-    for mut other in others {
-        let began = Instant::now();
-        let granted = other.expect("granted", SOON).await.json();
-        assert!(
-            began.elapsed() < Duration::from_secs(2),
-            "{:?}",
-            began.elapsed()
-        );
-        assert!(
-            granted["token"].as_u64() > token,
-            "{granted} after {token:?}"
-        );
-        token = granted["token"].as_u64();
-    }
-    wait_for("the last is granted", SOON, async || {
-        let answer = cluster[1].send(&again("abc", &fourth, 0)).await;
-        if answer.status == 200 {
-            Ok(())
-        } else {
-            Err(format!("{answer:?}"))
-        }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_connection_that_leaves_the_queue_is_passed_over() {
-    let cluster = Cluster::start().await;
-    let mut holder = connect(&cluster[0], &connection("l")).await;
-    holder.expect("granted", SOON).await;
-    let mut leaves = connect(&cluster[1], &connection("l")).await;
-    leaves.expect("not_granted", SOON).await;
-    let mut stays = connect(&cluster[2], &connection("l")).await;
-    stays.expect("not_granted", SOON).await;
-    drop(leaves);
-    wait_for("one waits", SOON, async || {
-        match waiting(&cluster[0], "l").await.len() {
-            1 => Ok(()),
-            more => Err(more.to_string()),
-        }
-    })
-    .await;
-    drop(holder);
-    stays.expect("granted", SOON).await;
-}
-
-#[tokio::test]
-async fn a_connection_is_kept_alive_and_told_when_its_claim_is_gone() {
-    let cluster = Cluster::start().await;
-    let mut holder = connect(&cluster[0], &connection("l")).await;
-    let granted = holder.expect("granted", SOON).await.json();
-    let mut waiter = connect(&cluster[1], &connection("l")).await;
-    waiter.expect("not_granted", SOON).await;
-    // Longer than the TTL: it is renewed.
-    for _ in 0..3 {
-        for stream in [&mut holder, &mut waiter] {
-            let ping = stream.expect("ping", Duration::from_secs(7)).await;
-            assert!(!ping.data.is_empty(), "{ping:?}");
-        }
-    }
-    assert_eq!(
-        page(&cluster[2], "l").await.json()["token"],
-        granted["token"]
-    );
-    cluster[2]
-        .delete("/api/locks/l?force=true")
-        .await
-        .expect_status(200);
-    holder.expect("lost", SOON).await;
-    waiter.expect("granted", SOON).await;
-}
-
-#[tokio::test]
-async fn only_who_asks_for_a_stream_takes_the_lock() {
-    let cluster = Cluster::single().await;
-    let node = &cluster[0];
-    let plain = Request::get("/api/locks/l");
-    let with = |name: &str, value: &str| plain.clone().header(name, value);
-    for request in [
-        Request::new("HEAD", "/api/locks/l"),
-        Request::new("HEAD", "/api/locks/l").header("Accept", "text/event-stream"),
-        with("Accept", "application/json"),
-        with("Accept", "*/*").header("Sec-Fetch-Mode", "navigate"),
-        with("Accept", "*/*").header("Sec-Fetch-Site", "none"),
-        with("Accept", "*/*").header("Sec-Purpose", "prefetch"),
-        with("Accept", "text/html,application/xhtml+xml,*/*;q=0.8"),
-        plain.clone().header("Sec-Fetch-Dest", "document"),
-        with("Accept", "text/event-stream").header("Sec-Fetch-Site", "cross-site"),
-        with("Accept", "text/event-stream").header("Origin", "http://elsewhere.example"),
-    ] {
-        match EventStream::open(&node.http_address(), &request).await {
-            Ok(Opened::Refused(response)) => {
-                let status = response.status;
-                let foreign = request
-                    .headers
-                    .iter()
-                    .any(|(_, value)| value == "cross-site" || value.starts_with("http"));
-                assert_eq!(status == 403, foreign, "{request:?}: {response:?}");
-            }
-            other => panic!("{request:?}: {other:?}"),
-        }
-        assert!(is_free(node, "l").await, "{request:?} took it");
-    }
-    for request in [
-        plain.clone(),
-        with("Accept", "*/*"),
-        with("Accept", "text/event-stream"),
-        with("Accept", "application/json, text/event-stream"),
-        with("Accept", "text/event-stream").header("Sec-Fetch-Site", "same-origin"),
-    ] {
-        let mut stream = connect(node, &request).await;
-        stream.expect("granted", SOON).await;
-        drop(stream);
-        wait_for("the lock is free", SOON, async || {
-            if is_free(node, "l").await {
-                Ok(())
-            } else {
-                Err("it is held".to_owned())
-            }
-        })
-        .await;
-    }
-}
-
-#[tokio::test]
 async fn a_lock_outlives_its_leader_and_its_token_stays() {
     let mut cluster = Cluster::start().await;
     let leader = cluster.leader().await;
@@ -615,26 +456,6 @@ async fn a_lock_outlives_its_leader_and_its_token_stays() {
     release(node, &holder).await.expect_status(200);
     let next = held(&node.send(&again("l", &waiter, 0)).await);
     assert!(next.token > holder.token);
-}
-
-#[tokio::test]
-async fn a_connection_whose_node_is_killed_loses_its_lock_in_time() {
-    let mut cluster = Cluster::start().await;
-    let node = cluster.followers().await[0];
-    let other = (0..3).find(|index| *index != node).expect("another");
-    let mut holder = connect(&cluster[node], &connection("l")).await;
-    holder.expect("granted", SOON).await;
-    let mut waiter = connect(&cluster[other], &connection("l")).await;
-    waiter.expect("not_granted", SOON).await;
-    let killed = Instant::now();
-    cluster[node].kill();
-    assert!(matches!(
-        holder.next(SOON).await,
-        Next::Event(_) | Next::End(_)
-    ));
-    waiter.expect("granted", CONNECTION_TTL + LATE).await;
-    let took = killed.elapsed();
-    assert!(took <= CONNECTION_TTL + LATE, "{took:?}");
 }
 
 #[tokio::test]
