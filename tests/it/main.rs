@@ -22,4 +22,5 @@ mod tidy;
 mod ttl;
 mod watch;
 mod watch_faults;
+mod watch_gaps;
 mod watch_requests;

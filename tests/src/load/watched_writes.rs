@@ -23,7 +23,7 @@ const KEYS: usize = 8;
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Most keys of one transaction.
 const TOGETHER: usize = 5;
-/// Longest padding of a value, bytes.
+/// Longest padding of a value when none is said, bytes.
 const PADDING: usize = 200;
 
 /// Running clients.
@@ -35,17 +35,30 @@ pub struct WatchedWrites {
 }
 
 impl WatchedWrites {
-    /// Starts so many clients, each of which pauses for about `pace` between two writes.
+    /// Starts so many clients, with values of the seed's own, each of which pauses for about `pace` between two writes.
     #[must_use]
     pub fn start(addresses: &[String], clients: usize, pace: Duration, seed: u64) -> Self {
+        Self::start_with_values(addresses, clients, pace, seed, PADDING)
+    }
+
+    /// Like [`Self::start`], with values of all lengths up to about `most` bytes.
+    #[must_use]
+    pub fn start_with_values(
+        addresses: &[String],
+        clients: usize,
+        pace: Duration,
+        seed: u64,
+        most: usize,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicU64::new(0));
         let tasks = (0..clients).map(|number| {
             let writer = Writer {
-                number,
+                name: format!("{seed:x}-{number}"),
                 addresses: addresses.to_vec(),
                 random: Random::new(seed ^ (number as u64 + 1)),
                 pace,
+                most,
                 values: 0,
                 stop: Arc::clone(&stop),
                 acknowledged: Arc::clone(&acknowledged),
@@ -91,10 +104,13 @@ impl Drop for WatchedWrites {
 type Effect = (&'static str, String, Option<String>);
 
 struct Writer {
-    number: usize,
+    /// Begins all of its values; of no other writer's of the test.
+    name: String,
     addresses: Vec<String>,
     random: Random,
     pace: Duration,
+    /// Longest padding of a value, bytes.
+    most: usize,
     values: u64,
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
@@ -134,8 +150,8 @@ impl Writer {
 
     fn value(&mut self) -> String {
         self.values += 1;
-        let padding = "+".repeat(self.random.below(PADDING));
-        format!("{}-{}{padding}", self.number, self.values)
+        let padding = "+".repeat(self.random.below(self.most));
+        format!("{}-{}{padding}", self.name, self.values)
     }
 
     fn next(&mut self) -> (Request, Vec<Effect>) {

@@ -19,6 +19,8 @@ const OPENED_WITHIN: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(100);
 /// A stream that says nothing for so long is given up: `progress` comes every five seconds.
 const DEAD_AFTER: Duration = Duration::from_secs(12);
+/// Longest time that a watcher stays away on purpose.
+const AWAY: Duration = Duration::from_secs(5);
 /// Longest wait for what was written before the end.
 const DRAINED_WITHIN: Duration = Duration::from_secs(30);
 /// Entries of one log; a watcher of a test never sees so many.
@@ -33,6 +35,8 @@ pub enum Break {
     Never,
     /// As often, and it reads nothing for a while before.
     Slowly,
+    /// As often, and it stays away for some seconds.
+    Away,
 }
 
 /// What a watcher does.
@@ -175,6 +179,33 @@ enum Left {
     Done,
 }
 
+impl WatcherLog {
+    /// Returns all changes that came with the history, in order and each once; those of a revision
+    /// that was not ended are left out.
+    #[must_use]
+    pub fn changes(&self) -> Vec<super::Change> {
+        let mut changes = Vec::new();
+        let mut group = Vec::new();
+        for seen in &self.entries {
+            match &seen.entry {
+                Entry::Message(Message::Change {
+                    change,
+                    id,
+                    snapshot: false,
+                }) => {
+                    group.push(change.clone());
+                    if id.is_some() {
+                        changes.append(&mut group);
+                    }
+                }
+                Entry::Opened { .. } => group.clear(),
+                _ => {}
+            }
+        }
+        changes
+    }
+}
+
 impl Running {
     async fn run(mut self) -> WatcherLog {
         let mut opened = 0;
@@ -200,7 +231,22 @@ impl Running {
             let left = self.read(stream).await;
             if let Left::Ended(why) = left {
                 self.note(Entry::Closed(why));
+                self.stay_away().await;
             }
+        }
+    }
+
+    /// Waits until much has happened, or the end is near.
+    async fn stay_away(&mut self) {
+        let left = Instant::now();
+        let most = u64::try_from(AWAY.as_millis()).unwrap_or(0);
+        let away = Duration::from_millis(self.random.number() % most.max(1));
+        let is_away = || {
+            let goes_on = self.end.load(Ordering::Relaxed) == 0;
+            self.breaks == Break::Away && goes_on && left.elapsed() < away
+        };
+        while is_away() {
+            before_retry().await;
         }
     }
 
