@@ -24,6 +24,8 @@ pub mod clock;
 pub mod config;
 pub mod events;
 #[cfg(not(feature = "simulation"))]
+pub mod history;
+#[cfg(not(feature = "simulation"))]
 pub mod http;
 pub mod metrics;
 #[cfg(not(feature = "simulation"))]

@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::LogFormat;
 
 /// Libraries that say more than a person wants at `info`.
-const QUIET: &str = "openraft=error,raft_log=warn,chunked_wal=warn,hyper=warn";
+const QUIET: &str = "openraft=error,raft_log=warn,chunked_wal=warn,hyper=warn,sled=off";
 
 /// Starts logging for this process.
 ///

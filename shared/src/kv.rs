@@ -39,3 +39,33 @@ pub struct WriteResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Envelope>,
 }
+
+/// `GET /api/keys/{key}?history=true`: changes of a key, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyHistory {
+    pub key: String,
+    /// State revision that it was read at.
+    pub revision: u64,
+    pub versions: Vec<KeyVersion>,
+    /// There are older ones: ask again with the last one's revision as `before`.
+    pub more: bool,
+    /// Nothing older has been dropped: the key's whole past is kept.
+    pub complete: bool,
+}
+
+/// One change of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyVersion {
+    pub revision: u64,
+    /// The leader's wall clock, milliseconds since 1970.
+    pub wall_time_ms: u64,
+    /// `put`, `delete` or `expire`.
+    pub change: String,
+    /// Name of the node that took the write from its client.
+    pub origin: String,
+    /// The client's own label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// The record after the change; null when the key was gone.
+    pub record: Option<Envelope>,
+}

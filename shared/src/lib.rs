@@ -17,7 +17,7 @@ pub mod txn;
 
 pub use cluster::{ClusterStatus, MemberAddress, MemberStatus, NodeStatus, Role};
 pub use error::{Applied, ErrorCode, Problem};
-pub use kv::{Envelope, WriteResult};
+pub use kv::{Envelope, KeyHistory, KeyVersion, WriteResult};
 pub use listing::{Folder, KeyPage};
 pub use lock::{
     AcquireLock, LockGrant, LockHolder, LockInfo, LockList, LockProblem, LockReleased, LockWaiter,

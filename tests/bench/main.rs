@@ -14,8 +14,13 @@ mod load;
 mod options;
 mod protobuf;
 mod rows;
+mod stalled;
+mod stamped;
+mod stamps;
 mod table;
 mod target;
+mod watch;
+mod watching;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -25,7 +30,7 @@ use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
 
 use load::{Load, Operation};
-use options::{Options, USAGE};
+use options::{Options, USAGE, Watch};
 use rows::{LOAD, Row, rows};
 use table::{Measured, Pairs};
 use target::Target;
@@ -62,6 +67,13 @@ fn main() -> Result<()> {
         options.value_bytes,
         options.seconds.as_secs()
     );
+    match &options.watch {
+        Some(Watch::Readers(rows)) => return watching::measure(&runtime, &options, &target, rows),
+        Some(Watch::Stalled(count)) => {
+            return stalled::measure(&runtime, &options, &target, *count);
+        }
+        None => {}
+    }
     match &options.etcd {
         None => alone(&runtime, &options, target),
         Some(binary) => {

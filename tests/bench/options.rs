@@ -20,6 +20,10 @@ machine and prints one table.
   --inmem        nodes without a disk
   --etcd PATH    also start three members of this etcd server binary and run each row against both
                  systems, one after the other, while the other one is idle; prints the ratios
+  --watch        measure change streams instead, of 1, 100 and 1,000 watchers at one node
+  --watchers N   with --watch: only N watchers
+  --rate N       with --watch: writes per second (1000)
+  --stalled N    measure what N watchers that never read do to 20 others at full write load
   --repeat N     with --etcd: measure each row but the load N times for each system, in turns, and
                  print the medians (1)";
 
@@ -38,6 +42,17 @@ pub(crate) struct Options {
     pub(crate) node_args: Vec<String>,
     pub(crate) etcd: Option<PathBuf>,
     pub(crate) repeat: u64,
+    pub(crate) watch: Option<Watch>,
+    pub(crate) rate: u64,
+}
+
+/// Which change streams are measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// So many watchers that read, a row for each number.
+    Readers(Vec<usize>),
+    /// So many that never read.
+    Stalled(usize),
 }
 
 impl Options {
@@ -57,6 +72,8 @@ impl Options {
             node_args: Vec::new(),
             etcd: None,
             repeat: 1,
+            watch: None,
+            rate: 1_000,
         };
         while let Some(arg) = args.next() {
             let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
@@ -69,6 +86,19 @@ impl Options {
                 "--only" => options.only = value()?,
                 "--inmem" => options.node_args.push("-inmem".to_owned()),
                 "--etcd" => options.etcd = Some(value()?.into()),
+                "--watch" if options.watch.is_none() => {
+                    options.watch = Some(Watch::Readers(vec![1, 100, 1_000]));
+                }
+                "--watch" => {}
+                "--watchers" => {
+                    let watchers = usize::try_from(number(&value()?)?.max(1))?;
+                    options.watch = Some(Watch::Readers(vec![watchers]));
+                }
+                "--stalled" => {
+                    let stalled = usize::try_from(number(&value()?)?)?;
+                    options.watch = Some(Watch::Stalled(stalled));
+                }
+                "--rate" => options.rate = number(&value()?)?.max(1),
                 "--repeat" => options.repeat = number(&value()?)?.max(1),
                 flag if flag.starts_with('-') => bail!("unknown flag `{flag}`\n\n{USAGE}"),
                 path => options.binary = Some(path.into()),
@@ -77,6 +107,10 @@ impl Options {
         ensure!(
             options.etcd.is_none() || options.value_bytes <= BESIDE_ETCD,
             "values of more than {BESIDE_ETCD} bytes cannot be measured beside etcd"
+        );
+        ensure!(
+            options.etcd.is_none() || options.watch.is_none(),
+            "change streams are not measured beside etcd"
         );
         Ok(Some(options))
     }

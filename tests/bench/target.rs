@@ -126,6 +126,16 @@ impl Target {
         }
     }
 
+    /// Returns the process of the own node at an address.
+    pub(crate) fn process_at(&self, address: &str) -> Option<u32> {
+        let Own::Conclave(cluster) = &self.own else {
+            return None;
+        };
+        let mut nodes = cluster.nodes().iter();
+        let node = nodes.find(|node| node.http_address() == address)?;
+        Some(node.process_id())
+    }
+
     /// Returns the resident bytes of each own node by name.
     pub(crate) fn resident_bytes(&self) -> Vec<(String, u64)> {
         let processes = self.processes().into_iter();

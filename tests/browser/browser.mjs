@@ -1,4 +1,4 @@
-// Opens the dashboard in Debian's Chromium and keeps what the browser complains about.
+// Opens pages in Debian's Chromium and keeps what the browser complains about.
 import { mkdirSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,9 +20,13 @@ const FLAGS = [
 export const artefacts = process.env.CONCLAVE_ARTEFACTS ?? mkdtempSync(join(tmpdir(), 'conclave-shots-'));
 mkdirSync(artefacts, { recursive: true });
 
+/** A name that the browser takes for a host elsewhere. It is this machine. */
+export const ELSEWHERE = 'conclave.test';
+
 export function launch() {
   const executablePath = process.env.CONCLAVE_CHROMIUM ?? '/usr/bin/chromium';
-  return chromium.launch({ executablePath, headless: true, args: FLAGS });
+  const args = [...FLAGS, `--host-resolver-rules=MAP ${ELSEWHERE} 127.0.0.1`];
+  return chromium.launch({ executablePath, headless: true, args });
 }
 
 /** Opens a page in a fresh profile. `complaints` fills with errors of the console and the page. */

@@ -330,8 +330,6 @@ async fn what_is_known_but_not_built_says_so() {
         Request::post("/keys/foo", r#"{"foo": "bar"}"#),
         Request::delete("/keys/foo"),
         Request::get("/openapi.json"),
-        Request::put("/api/keys/a", "1").header("ttl", "5"),
-        Request::put("/api/keys/a", "1").header("Conclave-Lock", "l;token=1"),
     ] {
         assert_problem(&cluster[0].send(&request).await, 501, "not_built");
     }

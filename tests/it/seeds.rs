@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use conclave_tests::http::transcript::{Engine, Transcript};
+use conclave_tests::http::transcript::{Engine, Streaming, Transcript, fill};
+use conclave_tests::sse::Event;
 use conclave_tests::{Cluster, Request, wait_for};
+use serde_json::Value;
 
 const RAFTDB: &str = include_str!("../golden/raftdb.txt");
 const KEYVAL: &str = include_str!("../golden/keyval.txt");
@@ -118,6 +120,95 @@ async fn tansu_keys_through_any_node() {
         transcript.play("keys", &places(&cluster), engine).await;
     }
     cluster.assert_converged().await;
+}
+
+#[tokio::test]
+async fn tansu_streams_through_any_node() {
+    let cluster = Cluster::start().await;
+    let transcript = Transcript::parse(TANSU);
+    for engine in Engine::available() {
+        for section in ["streams", "streams of children"] {
+            transcript.play(section, &places(&cluster), engine).await;
+        }
+    }
+    cluster.assert_converged().await;
+}
+
+#[tokio::test]
+async fn tansu_stream_embeds_a_json_value_as_json() {
+    let cluster = Cluster::start().await;
+    let command = "curl -i -s http://{any}/api/keys/j?stream=true";
+    let mut stream = Streaming::start(&fill(command, &places(&cluster)), Engine::Own).await;
+    let json = Request::put("/api/keys/j", r#"{"a":[1,true]}"#);
+    let json = json.header("Content-Type", "application/json");
+    let revision = cluster[0].send(&json).await.json()["revision"].to_string();
+    let set = stream.next(Duration::from_secs(5)).await.expect("an event");
+    assert_eq!(
+        (set.name.as_str(), &set.id),
+        ("set", &Some(revision)),
+        "{set:?}"
+    );
+    let value: Value = serde_json::from_str(r#"{"a":[1,true]}"#).expect("JSON");
+    assert_eq!(set.json()["value"], value, "{set:?}");
+}
+
+/// Three shells ask for the lock "abc"; `^C` on the holder gives it to one of the others, and so on.
+#[tokio::test]
+async fn tansu_locks_pass_on_when_their_holder_is_interrupted() {
+    const SHELLS: usize = 3;
+    let cluster = Cluster::start().await;
+    let command = "curl -i -s http://{any}/api/locks/abc";
+    for engine in Engine::available() {
+        let mut shells = Vec::new();
+        for number in 0..SHELLS {
+            let command = fill(command, &places(&cluster));
+            let mut shell = Streaming::start(&command, engine).await;
+            let told = first(&mut shell).await;
+            let wanted = if number == 0 {
+                "granted"
+            } else {
+                "not_granted"
+            };
+            assert_eq!(told.name, wanted, "{told:?}");
+            assert!(told.json().is_object(), "{told:?}");
+            shells.push(shell);
+        }
+        loop {
+            shells.remove(0).interrupt();
+            if shells.is_empty() {
+                break;
+            }
+            let granted = first(&mut shells[0]).await;
+            assert_eq!(granted.name, "granted", "{granted:?}");
+            for other in &mut shells[1..] {
+                while let Some(event) = other.next(Duration::from_millis(100)).await {
+                    assert_ne!(event.name, "granted", "two shells have it");
+                }
+            }
+        }
+        wait_for("the lock is free", Duration::from_secs(5), async || {
+            let page = Request::get("/api/locks/abc?level=consistent");
+            let page = page.header("Accept", "application/json");
+            let holder = cluster[0].send(&page).await.json()["holder"].clone();
+            if holder.is_null() {
+                Ok(())
+            } else {
+                Err(holder.to_string())
+            }
+        })
+        .await;
+    }
+    cluster.assert_converged().await;
+}
+
+/// Returns the next event that says anything.
+async fn first(shell: &mut Streaming) -> Event {
+    loop {
+        let event = shell.next(Duration::from_secs(10)).await.expect("an event");
+        if event.name != "ping" {
+            return event;
+        }
+    }
 }
 
 #[tokio::test]

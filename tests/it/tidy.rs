@@ -18,6 +18,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("runtime", &[]),
     ("raft", &["state", "runtime"]),
     ("events", &["state", "runtime"]),
+    ("history", &["events", "state", "clock", "runtime"]),
     (
         "storage",
         &["raft", "state", "clock", "runtime", "metrics", "events"],
@@ -29,6 +30,7 @@ const MODULES: &[(&str, &[&str])] = &[
         "node",
         &["raft", "state", "clock", "runtime", "metrics", "events"],
     ),
+    ("node/past", &["state", "runtime", "history"]),
     // The only file of `node` that holds the Raft handle and the published state.
     (
         "node/consensus",
@@ -55,6 +57,7 @@ const EVERYTHING: &[&str] = &[
     "metrics",
     "raft",
     "events",
+    "history",
     "storage",
     "network",
     "node",
@@ -81,6 +84,8 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("openraft_rt_sim", &["runtime", "clock"]),
     ("raft_log", &["storage"]),
     ("prometheus_client", &["metrics"]),
+    ("sled", &["history"]),
+    ("jiff", &["http"]),
     ("clap", &["config"]),
     ("tracing_subscriber", &["telemetry"]),
     ("anyhow", &["app", "process"]),

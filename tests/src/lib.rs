@@ -10,10 +10,12 @@
 //!
 //! - [`cluster`]: processes of the binary, their ports, what they print and what they use.
 //! - [`http`]: the client, the shape of error answers, golden transcripts.
+//! - [`sse`]: the client of event streams.
 //! - [`faults`]: what is done to a cluster: links, clocks, power.
 //! - [`load`]: what clients do meanwhile, each with its check.
 //! - [`campaign`]: load and faults together, for a history.
 //! - [`history`]: the checker of linearizability.
+//! - [`watch`]: watchers of change streams, and the checker of what they saw.
 //! - [`wait`], [`random`], [`said`] and [`settings`]: the small tools of all of them.
 //!
 //! What they read from the environment:
@@ -36,7 +38,9 @@ pub mod load;
 pub mod random;
 pub mod said;
 pub mod settings;
+pub mod sse;
 pub mod wait;
+pub mod watch;
 
 pub use cluster::run::run_node;
 pub use cluster::{Cluster, Node, Ports};

@@ -5,8 +5,9 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, anyhow};
 
 use super::member;
-use crate::config::Config;
+use crate::config::{Config, HistoryOptions};
 use crate::events::Events;
+use crate::history::{History, Limits};
 use crate::metrics::Metrics;
 use crate::network::{Addresses, LocalNode, NetworkFactory, PeerServer, Peers, Running};
 use crate::node::{Consensus, Contact, Housekeeping, Node, NodeOptions};
@@ -20,14 +21,57 @@ pub(super) struct Started {
     pub(super) node: Node,
     _housekeeping: Housekeeping,
     _sampler: Task,
+    past: Past,
 }
 
 impl Started {
-    /// Hands over where that is wanted, and stops Raft.
-    pub(super) async fn stop(&self, hand_over: bool) {
+    /// Hands over where that is wanted, stops Raft, and then closes what it applied to.
+    pub(super) async fn stop(self, hand_over: bool) {
         if hand_over {
             self.node.shutdown().await;
         }
+        self.past.stop().await;
+    }
+}
+
+/// What is kept of the past, and the task that keeps it.
+#[derive(Debug)]
+struct Past {
+    history: History,
+    task: Task,
+}
+
+impl Past {
+    /// Opens `DIR/history`, or memory where the node writes nothing, behind the changes to come.
+    async fn open(config: &Config, identity: &Identity, events: &Events) -> anyhow::Result<Self> {
+        let HistoryOptions {
+            revisions,
+            bytes,
+            age,
+        } = config.history;
+        let limits = Limits {
+            revisions,
+            bytes,
+            age,
+        };
+        let owner = identity.cluster.to_string();
+        let history = match &config.data_dir {
+            None => History::in_memory(limits),
+            Some(directory) => {
+                let path = directory.join("history");
+                runtime::blocking(move || History::open(&path, &owner, limits)).await?
+            }
+        };
+        Ok(Self {
+            task: history.start(events.clone()),
+            history,
+        })
+    }
+
+    /// Stores what was taken. Raft must have stopped.
+    async fn stop(self) {
+        drop(self.task);
+        self.history.close().await;
     }
 }
 
@@ -48,8 +92,9 @@ pub(super) async fn start_node(
         name: identity.name.clone(),
     };
     let addresses = Addresses::default();
-    let machine =
-        StateMachine::new(storage.snapshots.clone(), Events::default()).measured(metrics.clone());
+    let events = Events::default();
+    let past = Past::open(config, &identity, &events).await?;
+    let machine = StateMachine::new(storage.snapshots.clone(), events).measured(metrics.clone());
     let published = machine.published();
     // The network asks what this node vouches for as a leader, which needs a running Raft.
     let late: Arc<OnceLock<Consensus>> = Arc::default();
@@ -86,6 +131,7 @@ pub(super) async fn start_node(
         Arc::new(Peers::new(local.clone(), addresses.clone())),
         Contact::default(),
     );
+    node.attach_history(past.history.clone());
     let housekeeping = Housekeeping::start(&node, move |members| addresses.set(members));
     peers.run(Running {
         local,
@@ -105,6 +151,7 @@ pub(super) async fn start_node(
         _sampler: runtime::spawn(sample(node.clone(), metrics.clone())),
         node,
         _housekeeping: housekeeping,
+        past,
     })
 }
 

@@ -70,6 +70,20 @@ struct Flags {
           default_value_t = RaftOptions::default().snapshot_log_keep)]
     snapshot_log_keep: u64,
 
+    /// Revisions that the history keeps at most.
+    #[arg(long, env = "CONCLAVE_HISTORY_REVISIONS", value_name = "N",
+          default_value_t = HistoryOptions::default().revisions)]
+    history_revisions: u64,
+
+    /// Bytes of changes that the history keeps at most.
+    #[arg(long, env = "CONCLAVE_HISTORY_BYTES", value_name = "BYTES",
+          default_value_t = HistoryOptions::default().bytes)]
+    history_bytes: u64,
+
+    /// Age up to which the history keeps changes [default: 168h].
+    #[arg(long, env = "CONCLAVE_HISTORY_AGE", value_name = "TIME", value_parser = duration)]
+    history_age: Option<Duration>,
+
     /// Log level and filter, such as `info` or `conclave_server=debug`.
     #[arg(
         long,
@@ -97,6 +111,24 @@ pub enum LogFormat {
     Json,
 }
 
+/// How much of the past is kept; what is above any of these goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistoryOptions {
+    pub revisions: u64,
+    pub bytes: u64,
+    pub age: Duration,
+}
+
+impl Default for HistoryOptions {
+    fn default() -> Self {
+        Self {
+            revisions: 100_000,
+            bytes: 1 << 30,
+            age: Duration::from_secs(7 * 24 * 60 * 60),
+        }
+    }
+}
+
 /// What a node is started with.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -113,6 +145,7 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     pub env: String,
     pub raft_options: RaftOptions,
+    pub history: HistoryOptions,
     pub log_filter: String,
     pub log_format: LogFormat,
 }
@@ -249,6 +282,11 @@ fn resolve(flags: Flags, port: Option<String>) -> Result<Config, ConfigError> {
             snapshot_log_bytes: flags.snapshot_log_bytes.max(1),
             snapshot_log_keep: flags.snapshot_log_keep,
             ..RaftOptions::default()
+        },
+        history: HistoryOptions {
+            revisions: flags.history_revisions,
+            bytes: flags.history_bytes,
+            age: flags.history_age.unwrap_or(HistoryOptions::default().age),
         },
         log_filter: flags.log,
         log_format: flags.log_format,

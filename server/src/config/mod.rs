@@ -4,4 +4,4 @@ mod address;
 mod cli;
 
 pub use address::{HostPort, InvalidAddress};
-pub use cli::{Config, ConfigError, LogFormat, Parsed, parse};
+pub use cli::{Config, ConfigError, HistoryOptions, LogFormat, Parsed, parse};

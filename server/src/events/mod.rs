@@ -13,6 +13,8 @@
 
 mod filter;
 mod ring;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -198,15 +200,15 @@ impl Events {
     /// Waits until there are changes after a revision, and returns what the ring has of them, within
     /// `bytes`. Cancel safe.
     ///
-    /// The first entry's predecessor may be missing where the ring started over at a snapshot: the
-    /// returned floor says after which revision the ring has everything.
+    /// Where the ring started over at a snapshot, changes after the revision may be missing: the
+    /// returned floor says after which revision the ring has everything. Then there may be none yet.
     pub async fn wait_after(&self, revision: u64, bytes: usize) -> (u64, Vec<Arc<Entry>>) {
         loop {
             let published = self.0.published.notified();
             {
                 let ring = self.0.ring.read();
                 let found = ring.after(revision.max(ring.floor()), usize::MAX, bytes);
-                if !found.is_empty() {
+                if !found.is_empty() || ring.floor() > revision {
                     return (ring.floor(), found);
                 }
             }

@@ -49,7 +49,7 @@ pub(crate) async fn read(mut body: Body, idle: Duration) -> Result<Bytes, Failur
 ///
 /// # Errors
 ///
-/// As [`read`], and 400 for anything but one JSON value of this shape.
+/// As [`read`], and 400 for anything but one JSON object of this shape.
 pub(crate) async fn read_json<T: DeserializeOwned>(
     body: Body,
     idle: Duration,
@@ -58,6 +58,10 @@ pub(crate) async fn read_json<T: DeserializeOwned>(
 }
 
 pub(crate) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    // serde would take an array for a structure whose fields may all be missing.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(Failure::invalid("the body is no JSON object"));
+    }
     serde_json::from_slice(bytes)
         .map_err(|error| Failure::invalid(format!("the body is not the JSON wanted here: {error}")))
 }

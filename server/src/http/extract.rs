@@ -213,6 +213,22 @@ pub(crate) fn request_id(text: &str) -> Result<RequestId, Failure> {
     })
 }
 
+/// Takes the most entries that a page may have out.
+pub(crate) fn limit(params: &mut Params<'_>) -> Result<Option<usize>, Failure> {
+    let Some(limit) = params.take_number("limit")? else {
+        return Ok(None);
+    };
+    match usize::try_from(limit) {
+        Ok(limit) if (1..=limits::PAGE_ENTRIES).contains(&limit) => Ok(Some(limit)),
+        Ok(_) | Err(_) => {
+            let most = limits::PAGE_ENTRIES;
+            Err(Failure::invalid(format!(
+                "`limit` is `{limit}`, and not 1 to {most}"
+            )))
+        }
+    }
+}
+
 /// Takes `redirect=true` out.
 pub(crate) fn routing(params: &mut Params<'_>) -> Result<Routing, Failure> {
     Ok(if params.is_on("redirect")? {

@@ -50,6 +50,8 @@ pub struct HttpOptions {
     pub body_idle_timeout: Duration,
     /// Longest time that a client accepts no byte of an answer.
     pub write_idle_timeout: Duration,
+    /// Longest time that a stream waits for a node that is starting.
+    pub starting_wait: Duration,
     /// Time that running requests get to finish when the node stops.
     pub stop_grace: Duration,
 }
@@ -62,6 +64,7 @@ impl Default for HttpOptions {
             max_header_bytes: 64 << 10,
             body_idle_timeout: Duration::from_secs(30),
             write_idle_timeout: Duration::from_secs(30),
+            starting_wait: Duration::from_secs(20),
             stop_grace: Duration::from_secs(5),
         }
     }

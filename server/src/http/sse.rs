@@ -3,6 +3,7 @@
 //! Every event has data, because a browser drops one without. An id stands only on the last message
 //! of a revision, so a client that resumes from it gets whole revisions.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -25,9 +26,9 @@ use crate::state::{Change, ChangeSet};
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const ACCEL: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Size from which on what is to be sent is handed over. The connection buffers 16 of such pieces
-/// for a client that does not read.
-const PIECE_BYTES: usize = 8 << 10;
+/// Size of what is handed to the connection at a time. It buffers 16 of such pieces for a client that
+/// does not read.
+const PIECE_BYTES: usize = 4 << 10;
 
 /// Tells a client how long to wait before it reconnects, milliseconds.
 const RETRY: &[u8] = b"retry: 1000\n\n";
@@ -89,7 +90,7 @@ pub(crate) fn changes(edge: Edge, watch: Watch, shape: impl Shape) -> Response {
     let writer = Writer {
         watch,
         shape,
-        entries: Vec::new().into_iter(),
+        entries: VecDeque::new(),
         out: BytesMut::from(RETRY),
     };
     response(stream::unfold(
@@ -109,23 +110,18 @@ struct Writer<S> {
     watch: Watch,
     shape: S,
     /// Changes that were taken and are not yet written.
-    entries: std::vec::IntoIter<Arc<Entry>>,
+    entries: VecDeque<Arc<Entry>>,
     out: BytesMut,
 }
 
 impl<S: Shape> Writer<S> {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            while self.out.len() < PIECE_BYTES
-                && let Some(entry) = self.entries.next()
-            {
-                write_entry(&mut self.out, &entry, self.watch.filter(), &self.shape);
-            }
-            if !self.out.is_empty() {
-                return Some(self.out.split().freeze());
+            if let Some(piece) = self.piece() {
+                return Some(piece);
             }
             match self.watch.next().await {
-                Ok(Some(WatchEvent::Changes(entries))) => self.entries = entries.into_iter(),
+                Ok(Some(WatchEvent::Changes(entries))) => self.entries = entries.into(),
                 Ok(Some(event)) => self.shape.write_event(&mut self.out, &event),
                 Ok(None) => return None,
                 Err(error) => {
@@ -135,29 +131,48 @@ impl<S: Shape> Writer<S> {
             }
         }
     }
+
+    /// Returns the next piece: whole revisions, together at most [`PIECE_BYTES`], or one that is
+    /// larger. What a client does not read stays in memory, so a piece has no room to spare.
+    fn piece(&mut self) -> Option<Bytes> {
+        while let Some(entry) = self.entries.pop_front() {
+            let revision = render(&entry, self.watch.filter(), &self.shape);
+            if self.out.is_empty() && revision.len() >= PIECE_BYTES {
+                return Some(revision);
+            }
+            if self.out.len() + revision.len() > PIECE_BYTES && !self.out.is_empty() {
+                self.entries.push_front(entry);
+                break;
+            }
+            if self.out.is_empty() {
+                self.out = BytesMut::with_capacity(PIECE_BYTES);
+            }
+            self.out.extend_from_slice(&revision);
+        }
+        let piece = std::mem::take(&mut self.out);
+        (!piece.is_empty()).then(|| piece.freeze())
+    }
 }
 
-/// Appends what a filter lets through of one revision. Its last message carries the id.
-fn write_entry(out: &mut BytesMut, entry: &Entry, filter: &Filter, shape: &impl Shape) {
-    let all = |out: &mut BytesMut, set: &ChangeSet, wanted: &dyn Fn(&Change) -> bool| {
+/// Returns what a filter lets through of one revision, made once for all watchers that want all of
+/// it. Its last message carries the id.
+fn render(entry: &Entry, filter: &Filter, shape: &impl Shape) -> Bytes {
+    let write = |set: &ChangeSet, wanted: &dyn Fn(&Change) -> bool| {
+        let mut out = BytesMut::new();
         let last = set.changes.iter().rposition(wanted);
         for (at, change) in set.changes.iter().enumerate() {
             if wanted(change) {
                 let id = (Some(at) == last).then_some(set.revision);
-                shape.write_change(out, set, change, id);
+                shape.write_change(&mut out, set, change, id);
             }
         }
+        out.freeze()
     };
     let set = entry.set();
     if set.changes.iter().all(|change| filter.matches(change)) {
-        let rendered = entry.form(shape.form(), |set| {
-            let mut bytes = BytesMut::new();
-            all(&mut bytes, set, &|_| true);
-            bytes.freeze()
-        });
-        out.extend_from_slice(&rendered);
+        entry.form(shape.form(), |set| write(set, &|_| true))
     } else {
-        all(out, set, &|change| filter.matches(change));
+        write(set, &|change| filter.matches(change))
     }
 }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::serve::HttpOptions;
@@ -24,6 +25,8 @@ struct Inner {
     /// `host:port` that others reach this node's HTTP under.
     http_address: String,
     node: ArcSwapOption<Node>,
+    /// Wakes streams that wait for the node.
+    attached: Notify,
     starting: ArcSwap<String>,
     draining: CancellationToken,
     metrics: Metrics,
@@ -58,6 +61,7 @@ impl Edge {
             options,
             http_address: http_address.into(),
             node: ArcSwapOption::empty(),
+            attached: Notify::new(),
             starting: ArcSwap::from_pointee("the node is not up yet".to_owned()),
             draining: CancellationToken::new(),
             metrics,
@@ -73,6 +77,7 @@ impl Edge {
     /// Puts the node behind all routes.
     pub fn attach(&self, node: Node) {
         self.0.node.store(Some(Arc::new(node)));
+        self.0.attached.notify_waiters();
     }
 
     /// Makes the node not ready and refuses new writes; reads and running requests go on, streams end.
@@ -101,6 +106,28 @@ impl Edge {
             .node
             .load_full()
             .ok_or_else(|| ServiceError::Starting(self.0.starting.load().to_string()))
+    }
+
+    /// Returns the node for a stream, which waits for a node that is starting: a browser's
+    /// `EventSource` never tries again after an answer that is not 200.
+    ///
+    /// # Errors
+    ///
+    /// As [`node`](Self::node), after [`HttpOptions::starting_wait`].
+    pub(crate) async fn node_for_stream(&self) -> Result<Arc<Node>, ServiceError> {
+        let attached = async {
+            loop {
+                let next = self.0.attached.notified();
+                if let Some(node) = self.0.node.load_full() {
+                    return node;
+                }
+                next.await;
+            }
+        };
+        match tokio::time::timeout(self.0.options.starting_wait, attached).await {
+            Ok(node) => Ok(node),
+            Err(_elapsed) => self.node(),
+        }
     }
 
     /// Returns the node for a change of anything.

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use conclave_shared::limits;
@@ -46,11 +47,14 @@ pub enum Standing {
 #[derive(Debug, Default)]
 pub(super) struct Keeper {
     claims: Mutex<BTreeMap<SessionId, Kept>>,
+    numbers: AtomicU64,
     added: Notify,
 }
 
 #[derive(Debug)]
 struct Kept {
+    /// Tells it from another request's entry for the same claim, which takes its place.
+    number: u64,
     lock: LockName,
     ttl: Duration,
     /// When it is renewed next.
@@ -65,12 +69,17 @@ struct Kept {
 pub struct Keeping {
     keeper: Arc<Keeper>,
     session: SessionId,
+    number: u64,
     standing: watch::Receiver<Standing>,
 }
 
 impl Drop for Keeping {
     fn drop(&mut self) {
-        self.keeper.claims.lock().remove(&self.session);
+        let mut claims = self.keeper.claims.lock();
+        let is_own = |kept: &Kept| kept.number == self.number;
+        if claims.get(&self.session).is_some_and(is_own) {
+            claims.remove(&self.session);
+        }
     }
 }
 
@@ -79,7 +88,7 @@ impl Keeping {
     pub async fn changed(&mut self, known: Standing) -> Standing {
         match self.standing.wait_for(|standing| *standing != known).await {
             Ok(standing) => *standing,
-            // The claim is entered as long as this value lives.
+            // Another request for the same claim has taken the place of this one.
             Err(_closed) => Standing::Lost,
         }
     }
@@ -181,7 +190,9 @@ impl Node {
     ) -> Keeping {
         let (sender, standing) = watch::channel(Standing::Waiting);
         let keeper = self.0.keeper.clone();
+        let number = keeper.numbers.fetch_add(1, Ordering::Relaxed);
         let kept = Kept {
+            number,
             lock,
             ttl,
             due: confirmed + ttl / 3,
@@ -195,6 +206,7 @@ impl Node {
         Keeping {
             keeper,
             session,
+            number,
             standing,
         }
     }

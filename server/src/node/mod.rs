@@ -18,6 +18,8 @@ pub mod listing;
 pub mod locks;
 mod log_clock;
 mod membership;
+#[cfg(not(feature = "simulation"))]
+pub mod past;
 mod proposals;
 mod reads;
 mod remote;
@@ -108,6 +110,9 @@ struct Inner {
     /// The newest heartbeat of change streams; the lock is held while one is taken.
     heartbeat: Mutex<Option<Arc<watch::Heartbeat>>>,
     keeper: Arc<locks::Keeper>,
+    /// What this node keeps of the past; set once, before it answers.
+    #[cfg(not(feature = "simulation"))]
+    history: past::Kept,
     /// Wakes streams when another leader, or none, is known.
     facts_changed: Notify,
 }
@@ -158,6 +163,8 @@ impl Node {
             request_ids: RequestIds::new(),
             heartbeat: Mutex::default(),
             keeper: Arc::default(),
+            #[cfg(not(feature = "simulation"))]
+            history: past::Kept::new(),
             facts_changed: Notify::new(),
         }))
     }

@@ -23,7 +23,7 @@ const WATCHERS: u64 = 2_048;
 /// Changes that a watcher takes at a time. Kept small: those of a client that does not read stay in
 /// memory.
 const TAKE: usize = 64;
-const TAKE_BYTES: usize = 32 << 10;
+const TAKE_BYTES: usize = 16 << 10;
 /// Keys or locks of a state that are told at a time.
 const STATE: usize = 64;
 /// Time without an id after which the client gets one to resume from.
@@ -174,7 +174,7 @@ impl Node {
             revision: self.0.consensus.published().position().revision,
             oldest: events.oldest(),
         };
-        if told + 1 < hello.oldest && !request.reset_when_gone {
+        if told.saturating_add(1) < hello.oldest && !request.reset_when_gone {
             return Err(ServiceError::RevisionGone {
                 wanted: told + 1,
                 oldest: hello.oldest,
@@ -230,7 +230,7 @@ impl Watch {
     pub async fn next(&mut self) -> Result<Option<WatchEvent>, ServiceError> {
         match std::mem::replace(&mut self.stage, Stage::Follow) {
             Stage::Hello(hello) => {
-                if self.told + 1 < hello.oldest {
+                if self.told.saturating_add(1) < hello.oldest {
                     self.stage = Stage::Reset;
                 }
                 Ok(Some(WatchEvent::Hello(hello)))

@@ -14,13 +14,16 @@ use crate::raft::{ClusterId, NodeId};
 const FORMAT: u32 = super::codec::FORMAT as u32;
 const IDENTITY_FILE: &str = "node.json";
 const LOCK_FILE: &str = "LOCK";
-const OWN_ENTRIES: [&str; 5] = [
+const OWN_ENTRIES: [&str; 6] = [
     IDENTITY_FILE,
     "node.json.tmp",
     LOCK_FILE,
     "raft",
     "snapshots",
+    "history",
 ];
+/// What history that was set aside begins with.
+const SET_ASIDE: &str = "history.broken-";
 
 /// How a node came to its cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +113,8 @@ impl DataDirectory {
         fs::create_dir_all(path).map_err(io_error)?;
         for entry in fs::read_dir(path).map_err(io_error)? {
             let name = entry.map_err(io_error)?.file_name();
-            if !OWN_ENTRIES.iter().any(|own| name == *own) {
+            let is_set_aside = name.to_string_lossy().starts_with(SET_ASIDE);
+            if !is_set_aside && !OWN_ENTRIES.iter().any(|own| name == *own) {
                 let entry = name.to_string_lossy().into_owned();
                 return Err(DirectoryError::Foreign {
                     path: path.to_owned(),
@@ -233,6 +237,15 @@ mod tests {
         let error = DataDirectory::open(directory.path()).unwrap_err();
         assert!(matches!(error, DirectoryError::Locked(_)), "{error}");
         drop(first);
+        DataDirectory::open(directory.path()).unwrap();
+    }
+
+    #[test]
+    fn history_and_what_was_set_aside_of_it_belong_here() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["history", "history.broken-12"] {
+            fs::create_dir(directory.path().join(name)).unwrap();
+        }
         DataDirectory::open(directory.path()).unwrap();
     }
 

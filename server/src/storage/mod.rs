@@ -7,6 +7,7 @@
 //! DIR/raft/                 log files of the `raft-log` crate: entries, vote, committed index
 //! DIR/snapshots/N.snap      one complete snapshot; N is the log index after its last entry
 //! DIR/snapshots/*.tmp       unfinished ones, deleted at start
+//! DIR/history*              see `history`; nothing here reads it
 //! ```
 
 mod codec;

@@ -16,8 +16,7 @@ use std::time::{Duration, Instant};
 use crate::cluster::Cluster;
 use crate::history::{Counts, History};
 use load::Load;
-pub use nemesis::{Done, Kind};
-use nemesis::{Nemesis, Schedule};
+pub use nemesis::{Done, Event, Kind, Nemesis, Schedule};
 pub use paused::{Clocks, Paused, pause_leaders};
 pub use worker::{Worker, classify};
 

@@ -38,7 +38,7 @@ const GAP: (usize, usize) = (200, 1_000);
 
 /// A planned fault.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Event {
+pub struct Event {
     /// Time since the end of the one before.
     gap: Duration,
     kind: Kind,
@@ -75,14 +75,16 @@ pub struct Done {
 /// The faults of a seed, without end: each kind at the leader and at another node once, in some
 /// order, and again in another.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub struct Schedule {
     random: Random,
     kinds: Vec<Kind>,
     round: Vec<(Kind, bool)>,
 }
 
 impl Schedule {
-    pub(super) fn new(seed: u64, kinds: &[Kind]) -> Self {
+    /// Plans the faults of a seed.
+    #[must_use]
+    pub fn new(seed: u64, kinds: &[Kind]) -> Self {
         Self {
             random: Random::new(seed),
             kinds: kinds.into(),
@@ -91,7 +93,8 @@ impl Schedule {
     }
 
     /// Returns the length of a round.
-    pub(super) const fn round(&self) -> usize {
+    #[must_use]
+    pub const fn round(&self) -> usize {
         2 * self.kinds.len()
     }
 }
@@ -133,13 +136,17 @@ fn shuffle<T>(items: &mut [T], random: &mut Random) {
 
 /// What does the faults, and remembers them.
 #[derive(Debug, Default)]
-pub(super) struct Nemesis {
-    pub(super) done: Vec<Done>,
+pub struct Nemesis {
+    pub done: Vec<Done>,
 }
 
 impl Nemesis {
     /// Waits, does one fault, waits and undoes it. Never more than one node has a fault.
-    pub(super) async fn perform(&mut self, event: Event, cluster: &mut Cluster) {
+    ///
+    /// # Panics
+    ///
+    /// There is no leader, or a killed node does not come back.
+    pub async fn perform(&mut self, event: Event, cluster: &mut Cluster) {
         wait::pass(event.gap).await;
         let leader = cluster.leader().await;
         let others = others_than(leader, cluster);

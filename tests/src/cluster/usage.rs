@@ -1,5 +1,6 @@
 //! What processes use: memory and processor time, as the kernel counts them.
 
+use std::collections::HashSet;
 use std::fs;
 use std::time::Duration;
 
@@ -35,6 +36,24 @@ pub fn own_cpu_time() -> Duration {
     )
 }
 
+/// Returns the ports of the clients whose connections to a port of this machine are open on the server's
+/// side. A connection that the server has closed is not, whatever of it is still to be sent.
+#[must_use]
+pub fn open_connections(server: u16) -> HashSet<u16> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
+    let tables = tables.map(|path| fs::read_to_string(path).unwrap_or_default());
+    let rows = tables.iter().flat_map(|table| table.lines());
+    rows.filter_map(|row| client_of(row, server)).collect()
+}
+
+/// Returns the client's port of a row with this local port and the state `ESTABLISHED`.
+fn client_of(row: &str, server: u16) -> Option<u16> {
+    let mut fields = row.split_whitespace().skip(1);
+    let port = |address: &str| u16::from_str_radix(address.rsplit_once(':')?.1, 16).ok();
+    let (local, remote) = (port(fields.next()?)?, port(fields.next()?)?);
+    (local == server && fields.next()? == "01").then_some(remote)
+}
+
 /// Returns `utime` + `stime`. The name before them is in parentheses and may hold anything.
 fn ticks(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(") ")?;
@@ -53,6 +72,20 @@ mod tests {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 9 8 7 6 120 34 5 4 20 0 1 0 99 1 2 3";
         assert_eq!(ticks(stat), Some(154));
         assert_eq!(ticks("7 (a)"), None);
+    }
+
+    #[test]
+    fn only_open_connections_to_the_port_count() {
+        let row = |local, state| {
+            format!("  12: 0100007F:{local} 0100007F:D431 {state} 00000000:00000000 00:00000000")
+        };
+        assert_eq!(client_of(&row("2AF8", "01"), 11_000), Some(0xD431));
+        assert_eq!(client_of(&row("2AF9", "01"), 11_000), None);
+        assert_eq!(client_of(&row("2AF8", "04"), 11_000), None, "closed here");
+        assert_eq!(
+            client_of("  sl  local_address rem_address   st", 11_000),
+            None
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! knows what it did when; a [`campaign`](crate::campaign) has faults of its own, kills among them.
 
 pub mod clocks;
+pub mod far_host;
 pub mod links;
 pub mod loop_disk;
 pub mod native;

@@ -78,8 +78,27 @@ impl Connection {
     ///
     /// The connection ends first, or the answer is not HTTP.
     pub async fn read_response(&mut self, method: &str) -> Result<Response> {
+        let head = self.read_head().await?;
+        self.read_body(head, method).await
+    }
+
+    /// Reads status and headers of one answer, and leaves its body.
+    ///
+    /// # Errors
+    ///
+    /// The connection ends first, or the answer is not HTTP.
+    pub async fn read_head(&mut self) -> Result<Response> {
         let head = self.read_until(b"\r\n\r\n").await?;
-        let mut response = parse_head(&head)?;
+        parse_head(&head)
+    }
+
+    /// Reads the body that follows the head of an answer to a request with `method`.
+    ///
+    /// # Errors
+    ///
+    /// The connection ends first, or the answer is not HTTP.
+    pub async fn read_body(&mut self, head: Response, method: &str) -> Result<Response> {
+        let mut response = head;
         let without_body = method == "HEAD" || matches!(response.status, 100..=199 | 204 | 304);
         if without_body {
             return Ok(response);
@@ -94,6 +113,20 @@ impl Connection {
             self.read_to_end().await?
         };
         Ok(response)
+    }
+
+    /// Waits for bytes and returns all that are there; none when the server has closed the
+    /// connection. May be dropped while it waits.
+    ///
+    /// # Errors
+    ///
+    /// The connection broke.
+    pub async fn read_some(&mut self) -> Result<Vec<u8>> {
+        if self.unread.is_empty() {
+            self.unread.reserve(8 << 10);
+            self.stream.read_buf(&mut self.unread).await?;
+        }
+        Ok(std::mem::take(&mut self.unread))
     }
 
     /// Waits until the server closes the connection; returns what it said before.

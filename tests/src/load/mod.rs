@@ -2,10 +2,15 @@
 //!
 //! A load that is judged by the checker of linearizability is a [`campaign`](crate::campaign).
 
+pub mod feed;
 pub mod increments;
+pub mod lock_contenders;
 pub mod repeats;
 pub mod stale_reads;
+pub mod stalled;
 pub mod strict_reads;
+pub mod ttl_keys;
+pub mod watched_writes;
 pub mod writers;
 
 pub use writers::Writers;

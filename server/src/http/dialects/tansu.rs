@@ -104,7 +104,7 @@ const FORM: usize = 2;
 
 /// `GET /api/keys/{k}?stream=true[&children=true]`: the changes of a key, and of what lies
 /// immediately below it.
-pub(crate) fn stream(
+pub(crate) async fn stream(
     edge: &Edge,
     headers: &HeaderMap,
     key: &Key,
@@ -113,7 +113,7 @@ pub(crate) fn stream(
     let children = params.is_on("children")?;
     let since = params.take_number("since")?;
     params.finish()?;
-    let watch = edge.node()?.watch(WatchRequest {
+    let watch = edge.node_for_stream().await?.watch(WatchRequest {
         filter: Filter::key(key.to_string(), children),
         since: sse::resume_point(headers, since)?,
         reset_when_gone: false,

@@ -45,7 +45,7 @@ pub(crate) async fn events(
         }
     };
     params.finish()?;
-    let watch = edge.node()?.watch(WatchRequest {
+    let watch = edge.node_for_stream().await?.watch(WatchRequest {
         filter: Filter::prefixes(kinds, prefixes),
         since: sse::resume_point(request.headers(), since)?,
         reset_when_gone,

@@ -4,7 +4,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
 
-use super::{KEYS, list};
+use super::{KEYS, list, past};
 use crate::http::dialects::tansu;
 use crate::http::error::Failure;
 use crate::http::extract;
@@ -19,7 +19,7 @@ pub(crate) async fn read(State(edge): State<Edge>, request: Request) -> Result<R
     let mut params = Params::parse(uri.query())?;
     match extract::key(uri.path(), KEYS, &mut params)? {
         Some(key) if params.is_on("stream")? => {
-            tansu::stream(&edge, request.headers(), &key, params)
+            tansu::stream(&edge, request.headers(), &key, params).await
         }
         Some(key) => read_key(&edge, &key, params).await,
         None => list::list(&edge, request.headers(), params).await,
@@ -27,12 +27,24 @@ pub(crate) async fn read(State(edge): State<Edge>, request: Request) -> Result<R
 }
 
 async fn read_key(edge: &Edge, key: &Key, mut params: Params<'_>) -> Result<Response, Failure> {
+    if params.is_on("history")? {
+        return past::history(edge, key, params).await;
+    }
+    let moment = past::moment(&mut params)?;
     let shape = Shape::parse(&mut params)?;
     if shape == Shape::Children {
+        if moment.is_some() {
+            return Err(Failure::invalid(
+                "the children of a key are only listed as they are",
+            ));
+        }
         return list::children(edge, key, params).await;
     }
     let options = extract::read_options(&mut params)?;
-    let answer = edge.node()?.get(&options, key).await?;
+    let answer = match moment {
+        None => edge.node()?.get(&options, key).await?,
+        Some(past) => edge.node()?.get_past(&options, key, past).await?,
+    };
     let Some(record) = answer.value else {
         return Err(wire::key_not_found(key, answer.meta));
     };
@@ -53,9 +65,6 @@ enum Shape {
 
 impl Shape {
     fn parse(params: &mut Params<'_>) -> Result<Self, Failure> {
-        if params.is_on("history")? || params.has("revision") || params.has("at") {
-            return Err(Failure::not_built("older versions of a key"));
-        }
         let format = params.take("format")?;
         let is_children = params.is_on("children")?;
         match (format.as_deref(), is_children) {
@@ -80,12 +89,7 @@ mod tests {
         assert_eq!(shape("").unwrap(), Shape::Raw);
         assert_eq!(shape("format=json").unwrap(), Shape::Envelope);
         assert_eq!(shape("children").unwrap(), Shape::Children);
-        for query in [
-            "format=xml",
-            "format=raw&children=true",
-            "revision=7",
-            "at=x",
-        ] {
+        for query in ["format=xml", "format=raw&children=true"] {
             assert!(shape(query).is_err(), "{query}");
         }
     }

@@ -70,7 +70,7 @@ pub(crate) async fn children(
     mut params: Params<'_>,
 ) -> Result<Response, Failure> {
     let options = extract::read_options(&mut params)?;
-    let limit = limit(&mut params)?;
+    let limit = extract::limit(&mut params)?;
     let answer = edge.node()?.view(&options).await?;
     let (view, key) = (answer.value.clone(), key.clone());
     let below = if key.ends_with('/') {
@@ -146,7 +146,7 @@ impl Query {
         let mut query = Self::of(prefix);
         query.delimiter = bounded("delimiter", params.take("delimiter")?)?;
         query.delimiter = query.delimiter.filter(|text| !text.is_empty());
-        query.limit = limit(params)?;
+        query.limit = extract::limit(params)?;
         query.show = if params.is_on("keys")? {
             Show::KeysOnly
         } else {
@@ -219,21 +219,6 @@ impl Query {
         link.push_str("&cursor=");
         link.push_str(cursor);
         link
-    }
-}
-
-fn limit(params: &mut Params<'_>) -> Result<Option<usize>, Failure> {
-    let Some(limit) = params.take_number("limit")? else {
-        return Ok(None);
-    };
-    match usize::try_from(limit) {
-        Ok(limit) if (1..=limits::PAGE_ENTRIES).contains(&limit) => Ok(Some(limit)),
-        Ok(_) | Err(_) => {
-            let most = limits::PAGE_ENTRIES;
-            Err(Failure::invalid(format!(
-                "`limit` is `{limit}`, and not 1 to {most}"
-            )))
-        }
     }
 }
 

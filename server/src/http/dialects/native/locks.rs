@@ -13,9 +13,9 @@ use conclave_shared::{
     AcquireLock, LockGrant, LockInfo, LockList, LockReleased, LockWaiter, RenewLock, limits,
 };
 use futures::stream;
-use http::header::ACCEPT;
+use http::header::{ACCEPT, HeaderName, USER_AGENT};
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use serde::Serialize;
 
 use crate::http::error::Failure;
@@ -108,27 +108,24 @@ fn is_claim(headers: &HeaderMap) -> bool {
     if essences.any(|kind| kind.eq_ignore_ascii_case("text/event-stream")) {
         return true;
     }
-    let is_any = matches!(&accepted[..], [] | ["*/*"]);
-    let from_a_browser = headers.keys().any(|name| {
+    matches!(&accepted[..], [] | ["*/*"]) && !is_from_a_browser(headers)
+}
+
+/// Browsers send Fetch Metadata only to `localhost` and over TLS; elsewhere other headers give them
+/// away, which tools such as curl do not send by themselves.
+fn is_from_a_browser(headers: &HeaderMap) -> bool {
+    let is_telling = |name: &HeaderName| {
         let name = name.as_str();
-        name.starts_with("sec-fetch-") || name == "sec-purpose"
-    });
-    is_any && !from_a_browser
+        name.starts_with("sec-") || matches!(name, "referer" | "origin" | "accept-language")
+    };
+    let agent = headers.get(USER_AGENT).map(HeaderValue::as_bytes);
+    headers.keys().any(is_telling) || agent.is_some_and(|name| name.starts_with(b"Mozilla/"))
 }
 
 async fn list(edge: &Edge, mut params: Params<'_>) -> Result<Response, Failure> {
     let prefix = params.take("prefix")?.unwrap_or_default().into_owned();
     let start = params.take("start")?.unwrap_or_default().into_owned();
-    let limit = match params.take_number("limit")? {
-        None => limits::PAGE_ENTRIES_DEFAULT,
-        Some(limit) => usize::try_from(limit)
-            .ok()
-            .filter(|limit| (1..=limits::PAGE_ENTRIES).contains(limit))
-            .ok_or_else(|| {
-                let most = limits::PAGE_ENTRIES;
-                Failure::invalid(format!("`limit` is `{limit}`, and not 1 to {most}"))
-            })?,
-    };
+    let limit = extract::limit(&mut params)?.unwrap_or(limits::PAGE_ENTRIES_DEFAULT);
     let options = extract::read_options(&mut params)?;
     params.finish()?;
     let answer = edge.node()?.view(&options).await?;
@@ -357,6 +354,7 @@ async fn hold(
     if let Some(wishes) = request.extensions.get::<Wishes>() {
         wishes.notice_vanishing();
     }
+    edge.node_for_stream().await?;
     let hold = edge.node_for_write()?.hold(name.clone(), owner).await?;
     let connection = Connection {
         edge: edge.clone(),
@@ -477,7 +475,7 @@ mod tests {
     #[test]
     fn only_lock_clients_claim() {
         assert!(claims(&[]));
-        assert!(claims(&[("accept", "*/*")]));
+        assert!(claims(&[("accept", "*/*"), ("user-agent", "curl/8.5.0")]));
         assert!(claims(&[("accept", "text/event-stream")]));
         assert!(claims(&[("accept", "a/b, text/event-stream;q=1")]));
         let event_source = [("accept", "text/event-stream"), ("sec-fetch-mode", "cors")];
@@ -487,6 +485,9 @@ mod tests {
             &[("accept", "*/*"), ("sec-fetch-mode", "cors")],
             &[("accept", "image/avif,*/*")],
             &[("sec-purpose", "prefetch")],
+            &[("accept", "*/*"), ("referer", "http://a/")],
+            &[("accept", "*/*"), ("accept-language", "en")],
+            &[("accept", "*/*"), ("user-agent", "Mozilla/5.0 (X11)")],
             &[("accept", "text/html,*/*;q=0.8")],
         ] {
             assert!(!claims(looking), "{looking:?}");

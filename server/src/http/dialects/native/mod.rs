@@ -7,6 +7,7 @@ mod events;
 mod keys;
 mod list;
 mod locks;
+mod past;
 mod requests;
 mod series;
 mod txn;

@@ -7,7 +7,7 @@ use http::StatusCode;
 use http::request::Parts;
 use serde::Serialize;
 
-use super::KEYS;
+use super::{KEYS, past};
 use crate::http::error::Failure;
 use crate::http::extract::{self, WriteFrame};
 use crate::http::params::Params;
@@ -21,12 +21,20 @@ pub(crate) async fn put(State(edge): State<Edge>, request: Request) -> Result<Re
     let (Parts { uri, headers, .. }, body) = request.into_parts();
     let mut params = Params::parse(uri.query())?;
     let key = extract::required_key(uri.path(), KEYS, &mut params)?;
-    if params.has("restore") {
-        return Err(Failure::not_built("`restore` of an older version"));
-    }
     let return_previous = params.is_on("prev")?;
     // Refused before the body is waited for; a form may add to the parameters and is checked again.
     let frame = WriteFrame::parse(&headers, &mut params)?;
+    if let Some(revision) = params.take("restore")? {
+        extract::no_ttl(&headers)?;
+        let condition = extract::condition(&headers, &mut params)?;
+        params.finish()?;
+        let op = Op::Put {
+            put: past::to_restore(&edge, &key, &revision).await?,
+            condition,
+            return_previous,
+        };
+        return write_put(&edge, &frame, &key, op).await;
+    }
     let body = body::read(body, edge.options().body_idle_timeout).await?;
     let submitted = form::submitted(&headers, body, &mut params)?;
     let ttl_ms = extract::ttl(&headers, &mut params)?;

@@ -11,8 +11,14 @@
 //! A command is followed by the status and the body, up to an empty line or the next command. In a
 //! command `{name}` is an address that the test gives, and `{any}` one of them, by chance. In a
 //! body `{number}` stands for digits, and the line `...` for any body. The body's last line break
-//! is not compared. Commands are run by the harness' own client, which knows just the flags that
+//! is not compared.
+//!
+//! `~ curl …` is a command that goes on, a stream of events, while the others run; below its status
+//! are the events that it must have brought at the end of the section, each from its `id:` line on.
+//! `data:` is JSON, to which fields may be added. Commands are run by the harness' own client, which knows just the flags that
 //! the seeds use, or by the real `curl`.
+
+mod streaming;
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -23,6 +29,8 @@ use tokio::time::timeout;
 
 use crate::http::{Client, Request, split_url};
 use crate::random::Random;
+
+pub use streaming::Streaming;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
@@ -50,6 +58,14 @@ impl Engine {
     }
 }
 
+/// How a command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    ByItself,
+    /// With the section.
+    Stream,
+}
+
 /// A parsed transcript.
 #[derive(Debug)]
 pub struct Transcript {
@@ -60,6 +76,7 @@ pub struct Transcript {
 struct Step {
     section: String,
     line: usize,
+    kind: Kind,
     command: String,
     status: u16,
     body: Vec<String>,
@@ -91,8 +108,20 @@ impl Transcript {
             .filter(|step| step.section == section)
             .collect();
         assert!(!steps.is_empty(), "no section `{section}`");
+        let mut streams = Vec::new();
         for step in steps {
             let command = fill(&step.command, places);
+            if step.kind == Kind::Stream {
+                let stream = Streaming::start(&command, engine).await;
+                assert_eq!(
+                    stream.status(),
+                    step.status,
+                    "line {}: `{command}`",
+                    step.line
+                );
+                streams.push((step, stream));
+                continue;
+            }
             let (status, body) = match run(&command, engine).await {
                 Ok(answer) => answer,
                 Err(error) => panic!("line {}: `{command}`: {error:#}", step.line),
@@ -106,6 +135,9 @@ impl Transcript {
                 step.status,
             );
         }
+        for (step, mut stream) in streams {
+            stream.expect_events(&step.body, step.line).await;
+        }
     }
 }
 
@@ -117,10 +149,11 @@ fn parse(text: &str) -> Result<Vec<Step>> {
         if let Some(name) = line.strip_prefix("== ") {
             name.clone_into(&mut section);
             open = false;
-        } else if let Some(command) = line.strip_prefix("$ ") {
+        } else if let Some((kind, command)) = command_of(line) {
             steps.push(Step {
                 section: section.clone(),
                 line: number,
+                kind,
                 command: command.to_owned(),
                 status: 0,
                 body: Vec::new(),
@@ -150,7 +183,16 @@ fn parse(text: &str) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
-fn fill(command: &str, places: &[(&str, String)]) -> String {
+fn command_of(line: &str) -> Option<(Kind, &str)> {
+    let stream = line
+        .strip_prefix("~ ")
+        .map(|command| (Kind::Stream, command));
+    stream.or_else(|| Some((Kind::ByItself, line.strip_prefix("$ ")?)))
+}
+
+/// Replaces the names of nodes by their addresses, and `{any}` by one of them.
+#[must_use]
+pub fn fill(command: &str, places: &[(&str, String)]) -> String {
     let mut command = command.to_owned();
     let mut random = Random::new(crate::random::fresh_seed());
     for (name, address) in places {
@@ -199,8 +241,15 @@ async fn run(command: &str, engine: Engine) -> Result<(u16, String)> {
     }
 }
 
-/// Runs a `curl` command line with the harness' own client.
-async fn run_own(args: &[String]) -> Result<(u16, String)> {
+/// A `curl` command line as the harness' own client understands it.
+struct Parsed {
+    address: String,
+    request: Request,
+    /// `-L`
+    follow: bool,
+}
+
+fn parse_curl(args: &[String]) -> Result<Parsed> {
     let mut method = None;
     let mut data: Vec<&str> = Vec::new();
     let mut url = None;
@@ -225,11 +274,21 @@ async fn run_own(args: &[String]) -> Result<(u16, String)> {
             .header("Content-Type", "application/x-www-form-urlencoded")
             .body(data.join("&"));
     }
-    let mut client = Client::new(address);
-    let answer = if follow {
-        client.send_following(&request).await?
+    Ok(Parsed {
+        address,
+        request,
+        follow,
+    })
+}
+
+/// Runs a `curl` command line with the harness' own client.
+async fn run_own(args: &[String]) -> Result<(u16, String)> {
+    let parsed = parse_curl(args)?;
+    let mut client = Client::new(parsed.address);
+    let answer = if parsed.follow {
+        client.send_following(&parsed.request).await?
     } else {
-        client.send(&request).await?
+        client.send(&parsed.request).await?
     };
     Ok((answer.status, answer.text()))
 }
@@ -325,6 +384,7 @@ mod tests {
         let first = Step {
             section: "s".to_owned(),
             line: 3,
+            kind: Kind::ByItself,
             command: "curl a".to_owned(),
             status: 200,
             body: vec!["x".to_owned(), "y".to_owned()],
@@ -334,5 +394,7 @@ mod tests {
             (steps.len(), steps[1].status, steps[1].body.len()),
             (2, 404, 0)
         );
+        let steps = parse("~ curl a\n200\nid: {number}\ndata: {}\n").unwrap();
+        assert_eq!((steps[0].kind, steps[0].body.len()), (Kind::Stream, 2));
     }
 }

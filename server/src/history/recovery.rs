@@ -1,0 +1,187 @@
+//! Opening: what is there is checked, and set aside when it cannot be used.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::page::{self, Page, damaged};
+use super::store::{Store, guarded};
+use super::writer::Writer;
+use super::{History, Limits};
+
+/// Lies in a directory that was found damaged while it was used.
+pub(super) const CONDEMNED: &str = "damaged";
+/// Lies in a directory whose store has a format: sled takes a damaged log for an empty one.
+const IN_USE: &str = "in-use";
+/// Newest pages whose checksums and order are checked before anything is built on them. A crash
+/// damages the newest first; what is wrong further back is found when it is read.
+const CHECKED: usize = 256;
+
+/// What was found in a store.
+#[derive(Debug, Default)]
+pub(super) struct Recovered {
+    pub(super) floor: u64,
+    pub(super) taken: u64,
+    pub(super) writer: Writer,
+}
+
+/// Opens a directory, or an empty one in its place.
+pub(super) fn open(path: &Path, owner: &str, limits: Limits) -> History {
+    let opened = try_open(path, owner).or_else(|reason| {
+        let aside = set_aside(path)?;
+        tracing::warn!(
+            "history cannot be used and is set aside as `{}`: {reason}. It is kept anew, from what \
+             the log still has on",
+            aside.display()
+        );
+        try_open(path, owner)
+    });
+    match opened {
+        Ok((store, recovered)) => {
+            let path = Some(path.to_owned());
+            History::at(path, limits, Some(Arc::new(store)), recovered)
+        }
+        Err(error) => {
+            tracing::warn!("no history is kept until this node starts again: {error}");
+            History::at(None, limits, None, Recovered::default())
+        }
+    }
+}
+
+fn try_open(path: &Path, owner: &str) -> io::Result<(Store, Recovered)> {
+    fs::create_dir_all(path)?;
+    if path.join(CONDEMNED).exists() {
+        return Err(damaged("it was found damaged before"));
+    }
+    let mark = path.join(IN_USE);
+    let is_new = !mark.exists();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // Left by a crash; sled does not open beside them.
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    guarded(|| {
+        let store = Store::open(path)?;
+        if !is_new && store.get(page::META)?.is_none() {
+            return Err(damaged("what was in it is gone"));
+        }
+        let recovered = recover(&store, owner)?;
+        if is_new {
+            store.sync()?;
+            fs::write(&mark, [])?;
+        }
+        Ok((store, recovered))
+    })
+}
+
+/// Renames a directory to `NAME.broken-N`, and deletes those of that name from before.
+fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
+    let parent = path.parent().ok_or_else(invalid)?;
+    let name = path.file_name().ok_or_else(invalid)?.to_string_lossy();
+    let prefix = format!("{name}.broken-");
+    let mut newest = 0;
+    let mut older = Vec::new();
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        let entry_name = entry.file_name().to_string_lossy().into_owned();
+        if let Some(number) = entry_name.strip_prefix(&prefix) {
+            newest = newest.max(number.parse().unwrap_or(0_u64));
+            older.push(entry.path());
+        }
+    }
+    let aside = parent.join(format!("{prefix}{}", newest + 1));
+    fs::rename(path, &aside)?;
+    for path in older {
+        fs::remove_dir_all(path)?;
+    }
+    Ok(aside)
+}
+
+fn recover(store: &Store, owner: &str) -> io::Result<Recovered> {
+    let meta = [&[page::FORMAT], owner.as_bytes()].concat();
+    match store.get(page::META)? {
+        Some(found) if found == meta => {}
+        Some(found) if found.first() != Some(&page::FORMAT) => {
+            return Err(damaged("it has another format"));
+        }
+        Some(_) => return Err(damaged("it is the history of another cluster")),
+        None if store.first(&[], &[0xff])?.is_some() => return Err(damaged("it has no format")),
+        None => store.insert(page::META, &meta)?,
+    }
+    let gap = match store.get(page::META_FLOOR)? {
+        Some(floor) => page::number(&floor, 0)?,
+        None => 0,
+    };
+    remove_parts(store)?;
+    let Some(last) = page::at_or_below(store, u64::MAX)? else {
+        return Ok(Recovered {
+            floor: gap,
+            taken: gap,
+            writer: Writer::starting_at(gap, page::Totals::default()),
+        });
+    };
+    check(store, &last, gap)?;
+    let front = page::next_header(store, 0)?;
+    let oldest = front.as_ref().map_or(0, |(_, header)| header.after);
+    // A gap is noted before anything after it is stored.
+    let taken = last.header.last.max(gap);
+    let times = store.last(&page::time_name(0), &page::time_name(u64::MAX))?;
+    let second = times.map(|(name, _)| page::number(&name, 1)).transpose()?;
+    let mut writer = Writer {
+        front,
+        second: second.unwrap_or(0),
+        newest_in_second: last.header.after,
+        wall_ms: last.header.wall_ms,
+        ..Writer::starting_at(taken, last.header.through())
+    };
+    // The page was stored before its index.
+    writer.index(store, last.sets.iter())?;
+    Ok(Recovered {
+        floor: oldest.max(gap),
+        taken,
+        writer,
+    })
+}
+
+/// Removes what a crash has left of pages that were being stored, at the end, or being trimmed, at
+/// the front.
+fn remove_parts(store: &Store) -> io::Result<()> {
+    let (from, to) = (page::page_name(0, 0), page::page_name(u64::MAX, u32::MAX));
+    while let Some((name, _)) = store.first(&from, &to)? {
+        if page::parse_page_name(&name)?.1 == 0 {
+            break;
+        }
+        store.remove(&name)?;
+    }
+    while let Some((name, _)) = store.last(&from, &to)? {
+        let (first, _) = page::parse_page_name(&name)?;
+        if store.get(&page::page_name(first, 0))?.is_some() {
+            break;
+        }
+        store.remove(&name)?;
+    }
+    Ok(())
+}
+
+/// Checks that the newest pages are whole and follow each other.
+fn check(store: &Store, last: &Page, gap: u64) -> io::Result<()> {
+    let (mut first, mut after) = (last.first, last.header.after);
+    for _ in 0..CHECKED {
+        if after <= gap {
+            break;
+        }
+        let Some(earlier) = page::at_or_below(store, first - 1)? else {
+            break;
+        };
+        if earlier.header.last != after {
+            return Err(damaged(format!("revisions before {first} are missing")));
+        }
+        (first, after) = (earlier.first, earlier.header.after);
+    }
+    Ok(())
+}

@@ -1,0 +1,742 @@
+//! History against a plain list of all changes, through restarts, crashes, gaps and damage.
+//!
+//! A random test repeats with `CONCLAVE_HISTORY_SEED=<seed>`, as it printed it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use conclave_shared::MemberAddress;
+use tempfile::TempDir;
+
+use super::{History, HistoryError, Limits, Version};
+use crate::events::{Archive, Entry, Events, Kind, Taken};
+use crate::state::{Change, ChangeSet, Key, LockChange, LockChangeKind, LockName, Record};
+
+const OWNER: &str = "cluster";
+const ALL: Limits = Limits {
+    revisions: u64::MAX,
+    bytes: u64::MAX,
+    age: Duration::from_secs(u32::MAX as u64),
+};
+
+struct Random(u64);
+
+impl Random {
+    fn from_environment() -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "replays a seed of an earlier run"
+        )]
+        let given = std::env::var("CONCLAVE_HISTORY_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok());
+        let seed: u64 = given.unwrap_or_else(rand::random);
+        println!("CONCLAVE_HISTORY_SEED={seed}");
+        Self(seed | 1)
+    }
+
+    fn below(&mut self, most: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % most
+    }
+}
+
+/// What a state machine would have changed, from the beginning.
+#[derive(Default)]
+struct World {
+    keys: BTreeMap<String, Arc<Record>>,
+    sets: Vec<ChangeSet>,
+    revision: u64,
+    wall_ms: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            wall_ms: 1_700_000_000_000,
+            ..Self::default()
+        }
+    }
+
+    fn put(&mut self, key: &str, size: usize) -> Change {
+        let previous = self.keys.get(key).cloned();
+        let before = previous.as_deref();
+        let record = Arc::new(Record {
+            value: Bytes::from(vec![self.revision as u8; size]),
+            content_type: "text/plain".into(),
+            create_revision: before.map_or(self.revision, |record| record.create_revision),
+            mod_revision: self.revision,
+            version: before.map_or(1, |record| record.version + 1),
+            origin: "node0".into(),
+            deadline_ms: None,
+        });
+        self.keys.insert(key.to_owned(), record.clone());
+        let key = Key::try_from(key).unwrap();
+        Change::Put {
+            key,
+            record,
+            previous,
+        }
+    }
+
+    fn remove(&mut self, key: &str, kind: Kind) -> Option<Change> {
+        let previous = self.keys.remove(key)?;
+        let key = Key::try_from(key).unwrap();
+        Some(match kind {
+            Kind::Expire => Change::Expire { key, previous },
+            _ => Change::Delete { key, previous },
+        })
+    }
+
+    /// Makes one revision of what `change` changes; without changes there is none.
+    fn change(&mut self, change: impl FnOnce(&mut Self) -> Vec<Change>) {
+        self.revision += 1;
+        let changes = change(self);
+        if !changes.is_empty() {
+            self.sets.push(ChangeSet {
+                revision: self.revision,
+                log_time_ms: self.revision * 10,
+                wall_time_ms: self.wall_ms,
+                origin: "node0".into(),
+                client: self.revision.is_multiple_of(3).then(|| "client".into()),
+                changes,
+            });
+        }
+    }
+
+    fn puts(&mut self, key: &str, size: usize, count: usize) {
+        for _ in 0..count {
+            self.change(|world| vec![world.put(key, size)]);
+        }
+    }
+
+    fn random_change(&mut self, random: &mut Random) {
+        self.revision += random.below(3) as u64;
+        match random.below(40) {
+            0 => self.wall_ms -= random.below(20_000) as u64,
+            1 => self.wall_ms += random.below(60_000) as u64,
+            _ => self.wall_ms += random.below(400) as u64,
+        }
+        let mut names = Vec::new();
+        for _ in 0..=random.below(3) {
+            // One is the other with a zero byte, as between a key and what follows it in a name.
+            names.push(["a", "b", "a\0", "b/c/d", "é"][random.below(5)]);
+        }
+        names.sort_unstable();
+        names.dedup();
+        let sizes = [0, 20, 300, 300, 300, 6_000, 20_000];
+        let (what, size) = (random.below(20), sizes[random.below(sizes.len())]);
+        self.change(|world| match what {
+            0..11 => names.iter().map(|key| world.put(key, size)).collect(),
+            11..16 => names
+                .iter()
+                .filter_map(|key| world.remove(key, Kind::Delete))
+                .collect(),
+            16..18 => world.remove(names[0], Kind::Expire).into_iter().collect(),
+            18 => vec![lock()],
+            _ => vec![members()],
+        });
+    }
+
+    fn entries(&self, after: u64) -> Vec<Arc<Entry>> {
+        let after = self.sets.iter().filter(|set| set.revision > after);
+        after.map(|set| Arc::new(Entry::new(set.clone()))).collect()
+    }
+
+    /// Returns all changes of a key, newest first, with their records.
+    fn versions(&self, key: &str) -> Vec<Version> {
+        let of = |set: &ChangeSet| {
+            let version = |change: &Change, record| Version {
+                revision: set.revision,
+                log_time_ms: set.log_time_ms,
+                wall_time_ms: set.wall_time_ms,
+                origin: set.origin.clone(),
+                client: set.client.clone(),
+                kind: Kind::of(change),
+                record,
+            };
+            set.changes.iter().find_map(|change| match change {
+                Change::Put {
+                    key: it, record, ..
+                } if &**it == key => Some(version(change, Some(record.clone()))),
+                Change::Delete { key: it, .. } | Change::Expire { key: it, .. } if &**it == key => {
+                    Some(version(change, None))
+                }
+                _ => None,
+            })
+        };
+        self.sets.iter().rev().filter_map(of).collect()
+    }
+
+    fn revision_at(&self, wall_ms: u64) -> Option<u64> {
+        let newest = self
+            .sets
+            .iter()
+            .rev()
+            .find(|set| set.wall_time_ms <= wall_ms);
+        newest.map(|set| set.revision)
+    }
+}
+
+fn lock() -> Change {
+    Change::Lock(LockChange {
+        lock: LockName::try_from("l").unwrap(),
+        kind: LockChangeKind::Granted,
+        session: crate::state::SessionId(7),
+        owner: "o".into(),
+        node: "node0".into(),
+        token: Some(9),
+        waiters: 0,
+    })
+}
+
+fn members() -> Change {
+    let member = MemberAddress {
+        node: "node0".to_owned(),
+        id: 1,
+        http: "localhost:1".to_owned(),
+        raft: "localhost:2".to_owned(),
+        voter: true,
+    };
+    Change::Members {
+        before: Vec::new(),
+        after: vec![member],
+    }
+}
+
+/// A directory with a history in it.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.0.path().join("history")
+    }
+
+    fn open(&self, limits: Limits) -> History {
+        History::open(&self.path(), OWNER, limits)
+    }
+
+    /// Returns the names of what was set aside.
+    fn set_aside(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.0.path()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name != "history").collect()
+    }
+
+    /// Copies the directory of a history that runs: about what a crash leaves behind. Files that
+    /// change meanwhile may not fit each other, which no crash does; then it is set aside.
+    fn crash(&self) -> Self {
+        let copy = Self::new();
+        copy_folder(&self.path(), &copy.path());
+        copy
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &to),
+            // Files come and go while sled runs.
+            false => drop(fs::copy(entry.path(), to)),
+        }
+    }
+}
+
+fn taken(history: &History) -> u64 {
+    history.taken().unwrap()
+}
+
+fn read_all(history: &History, bytes: usize) -> Vec<ChangeSet> {
+    let mut all: Vec<ChangeSet> = Vec::new();
+    let mut after = history.floor();
+    loop {
+        let read = history.read(after, bytes).unwrap();
+        let Some(last) = read.last() else {
+            return all;
+        };
+        after = last.revision;
+        all.extend(read);
+    }
+}
+
+/// Compares every answer with the list.
+fn assert_answers(world: &World, history: &History, random: &mut Random) {
+    let floor = history.floor();
+    let kept: Vec<_> = world
+        .sets
+        .iter()
+        .filter(|set| set.revision > floor)
+        .cloned()
+        .collect();
+    let bytes = [1, 3_000, 1 << 20][random.below(3)];
+    assert!(
+        read_all(history, bytes) == kept,
+        "the changes after {floor} differ"
+    );
+    for key in ["a", "b", "a\0", "b/c/d", "é", "absent"] {
+        let current = world.keys.get(key);
+        let mut expected = world.versions(key);
+        assert_values(world, history, key, &expected, random);
+        expected.retain(|version| version.revision > floor);
+        let all = history
+            .versions(key, current.map(|it| &**it), None, usize::MAX)
+            .unwrap();
+        assert!(!all.more && all.complete == (floor == 0));
+        assert_eq!(all.versions, expected, "versions of {key:?}");
+        // In small pages.
+        let (mut paged, mut before) = (Vec::new(), None);
+        loop {
+            let page = history
+                .versions(key, current.map(|it| &**it), before, 3)
+                .unwrap();
+            assert!(page.versions.len() <= 3);
+            before = page.versions.last().map(|version| version.revision);
+            paged.extend(page.versions);
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(paged, expected, "pages of versions of {key:?}");
+    }
+    for _ in 0..20 {
+        let Some(set) = kept.get(random.below(kept.len().max(1))) else {
+            break;
+        };
+        let wall_ms = set.wall_time_ms + random.below(2_000) as u64 - 1_000;
+        match (history.revision_at(wall_ms), world.revision_at(wall_ms)) {
+            (Ok(found), expected) => assert_eq!(found, expected.unwrap_or(0), "at {wall_ms}"),
+            (Err(HistoryError::Gone { oldest }), expected) => {
+                assert_eq!(oldest, floor + 1);
+                assert!(
+                    floor > 0 && expected.is_none_or(|it| it <= floor),
+                    "{expected:?}"
+                );
+            }
+            (Err(error), _) => panic!("{error}"),
+        }
+    }
+}
+
+fn assert_values(
+    world: &World,
+    history: &History,
+    key: &str,
+    versions: &[Version],
+    random: &mut Random,
+) {
+    let (floor, current) = (history.floor(), world.keys.get(key));
+    let somewhere = (0..200).map(|_| random.below(world.revision as usize + 5) as u64);
+    let near = [floor, floor.saturating_sub(1), world.revision];
+    for revision in near.into_iter().chain(somewhere) {
+        let newest = versions.iter().find(|version| version.revision <= revision);
+        let expected = newest.and_then(|version| version.record.clone());
+        match history.value_at(key, current, revision) {
+            Ok(found) => assert_eq!(found, expected, "{key:?} at {revision}"),
+            Err(HistoryError::Gone { oldest }) => {
+                assert_eq!(oldest, floor + 1);
+                assert!(
+                    revision < floor,
+                    "{key:?} at {revision}: kept from {oldest} on"
+                );
+            }
+            Err(error) => panic!("{key:?} at {revision}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn random_changes_read_back_through_restarts_and_crashes() {
+    let mut random = Random::from_environment();
+    let tight = Limits {
+        revisions: 150,
+        ..ALL
+    };
+    for limits in [ALL, tight] {
+        let mut world = World::new();
+        let mut place = Place::new();
+        let mut history = place.open(limits);
+        for _ in 0..40 {
+            for _ in 0..random.below(30) {
+                world.random_change(&mut random);
+            }
+            history.0.take(0, &world.entries(taken(&history)));
+            match random.below(8) {
+                0 => {
+                    history.0.save();
+                }
+                1 => history.sync().unwrap(),
+                2 => {
+                    drop(history);
+                    let before = place.set_aside();
+                    history = place.open(limits);
+                    assert_eq!(place.set_aside(), before);
+                }
+                3 => {
+                    let copy = place.crash();
+                    drop(history);
+                    place = copy;
+                    history = place.open(limits);
+                    let known = taken(&history);
+                    assert!(known <= world.revision);
+                    // The log brings more than is missing.
+                    let from = known.saturating_sub(random.below(50) as u64);
+                    history.0.take(0, &world.entries(from));
+                }
+                _ => {}
+            }
+            let mut newest = world.sets.last().map_or(0, |set| set.revision);
+            newest = newest.max(taken(&history));
+            history.0.take(0, &world.entries(taken(&history)));
+            assert_eq!(taken(&history), newest);
+        }
+        assert_answers(&world, &history, &mut random);
+        let stats = history.stats().unwrap();
+        assert_eq!(stats.oldest, history.floor() + 1);
+        assert_eq!(stats.revisions, read_all(&history, 1 << 20).len() as u64);
+        assert!(stats.revisions >= limits.revisions.min(world.sets.len() as u64));
+        assert!(stats.revisions <= limits.revisions.saturating_add(100));
+    }
+}
+
+#[test]
+fn memory_answers_like_the_disk() {
+    let mut random = Random::from_environment();
+    let limits = Limits {
+        bytes: 300_000,
+        ..ALL
+    };
+    let (mut world, history) = (World::new(), History::in_memory(limits));
+    for _ in 0..600 {
+        world.random_change(&mut random);
+        history.0.take(0, &world.entries(taken(&history)));
+    }
+    assert_answers(&world, &history, &mut random);
+    let stats = history.stats().unwrap();
+    assert!((100_000..400_000).contains(&stats.bytes), "{stats:?}");
+    assert!(history.floor() > 0);
+}
+
+#[test]
+fn sets_above_a_page_and_of_many_keys_read_back() {
+    let place = Place::new();
+    let mut world = World::new();
+    let history = place.open(ALL);
+    for size in [
+        1,
+        3_800,
+        3_900,
+        4_000,
+        4_031,
+        4_032,
+        4_096,
+        8_150,
+        1 << 20,
+        1 << 20,
+        5,
+    ] {
+        world.puts("a", size, 1);
+    }
+    world.change(|world| {
+        (0..10_000)
+            .map(|i| world.put(&format!("b/{i}"), 10))
+            .collect()
+    });
+    world.change(|world| {
+        let removed = (0..10_000).map(|i| world.remove(&format!("b/{i}"), Kind::Delete));
+        removed.map(Option::unwrap).collect()
+    });
+    world.puts("b/77", 3, 1);
+    history.0.take(0, &world.entries(0));
+    let check = |history: &History| {
+        assert!(read_all(history, 1) == world.sets);
+        for key in ["a", "b/0", "b/77", "b/9999"] {
+            let current = world.keys.get(key).map(|it| &**it);
+            let found = history.versions(key, current, None, 100).unwrap();
+            assert_eq!(found.versions, world.versions(key));
+        }
+    };
+    check(&history);
+    history.sync().unwrap();
+    drop(history);
+    check(&place.open(ALL));
+}
+
+#[test]
+fn an_answer_of_large_values_is_cut() {
+    let (mut world, history) = (World::new(), History::in_memory(ALL));
+    world.puts("a", 1 << 20, 20);
+    history.0.take(0, &world.entries(0));
+    let current = world.keys["a"].clone();
+    let found = history.versions("a", Some(&current), None, 100).unwrap();
+    assert!(
+        found.more && found.versions.len() == 8,
+        "{}",
+        found.versions.len()
+    );
+}
+
+#[test]
+fn a_gap_drops_what_is_older_for_good() {
+    let place = Place::new();
+    let mut world = World::new();
+    world.puts("a", 500, 100);
+    let history = place.open(ALL);
+    history.0.take(0, &world.entries(0));
+    world.puts("a", 500, 50);
+    let floor = world.revision - 10;
+    // The ring starts over before anything comes after it.
+    history.0.take(floor, &[]);
+    assert_eq!((history.floor(), history.taken()), (floor, Some(floor)));
+    history.0.take(floor, &world.entries(floor));
+    let check = |history: &History| {
+        assert_eq!((history.floor(), taken(history)), (floor, world.revision));
+        let mut random = Random(1);
+        assert_answers(&world, history, &mut random);
+        assert!(history.read(floor - 1, 1 << 20).unwrap().is_empty());
+        assert_eq!(history.stats().unwrap().revisions, 10);
+    };
+    check(&history);
+    history.sync().unwrap();
+    let crashed = place.crash();
+    check(&place_closed(history, &place));
+    check(&crashed.open(ALL));
+
+    let fresh = History::in_memory(ALL);
+    fresh.0.take(floor, &world.entries(floor));
+    check(&fresh);
+}
+
+/// Opens a history again.
+fn place_closed(history: History, place: &Place) -> History {
+    drop(history);
+    place.open(ALL)
+}
+
+#[test]
+fn what_is_too_old_or_too_much_goes() {
+    let mut world = World::new();
+    world.puts("a", 500, 100);
+    world.wall_ms += 8 * 24 * 3600 * 1000;
+    world.puts("a", 500, 50);
+    world.change(|world| world.remove("a", Kind::Delete).into_iter().collect());
+    let history = History::in_memory(Limits::default());
+    history.0.take(0, &world.entries(0));
+    history.0.save();
+    assert!((90..=100).contains(&history.floor()), "{history:?}");
+    assert_answers(&world, &history, &mut Random(1));
+
+    world.wall_ms += 8 * 24 * 3600 * 1000;
+    world.puts("b", 500, 50);
+    history.0.take(0, &world.entries(taken(&history)));
+    assert!(history.floor() >= 150, "{history:?}");
+    // Nothing is left behind of what was trimmed.
+    let mut names = Vec::new();
+    let store = history.0.store().unwrap();
+    let mut from = vec![b'e'];
+    while let Some((name, _)) = store.first(&from, &[0xff]).unwrap() {
+        from = [&name[..], &[0]].concat();
+        names.push((name[0], name));
+    }
+    let of = |kind| names.iter().filter(|(it, _)| *it == kind).count();
+    assert_eq!((of(b'e'), of(b't')), (0, 1), "ends and times");
+}
+
+#[test]
+fn another_cluster_and_another_format_are_set_aside() {
+    let place = Place::new();
+    let mut world = World::new();
+    world.puts("a", 500, 20);
+    for (owner, format) in [("one", None), ("two", None), ("three", Some(9))] {
+        let history = History::open(&place.path(), owner, ALL);
+        assert_eq!(history.taken(), Some(0), "{owner}");
+        history.0.take(0, &world.entries(0));
+        history.sync().unwrap();
+        if let Some(format) = format {
+            let store = history.0.store().unwrap();
+            store.insert(super::page::META, &[format]).unwrap();
+        }
+    }
+    drop(place.open(ALL));
+    assert_eq!(
+        place.set_aside(),
+        ["history.broken-3"],
+        "only the newest stays"
+    );
+}
+
+/// Damages the files of a closed history; returns what was done.
+fn damage(folder: &Path, random: &mut Random) -> String {
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file() && fs::metadata(path).unwrap().len() > 0)
+        .collect();
+    files.sort();
+    let path = &files[random.below(files.len())];
+    let mut bytes = fs::read(path).unwrap();
+    // sled's file ends with what was never written.
+    let used = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(1, |at| at + 1);
+    let at = random.below(used);
+    let what = match random.below(4) {
+        0 => {
+            bytes.truncate(at);
+            "cut off"
+        }
+        1 => {
+            bytes[at] ^= 1 << random.below(8);
+            "flipped"
+        }
+        2 => {
+            let end = (at + 1 + random.below(20_000)).min(used);
+            bytes[at..end].fill_with(|| random.below(256) as u8);
+            "garbage"
+        }
+        _ => {
+            bytes.fill(0);
+            "zeroed"
+        }
+    };
+    fs::write(path, bytes).unwrap();
+    format!("{} {what} at {at} of {used}", path.display())
+}
+
+#[test]
+fn damage_is_never_served_and_ends_with_a_usable_history() {
+    let mut random = Random::from_environment();
+    let place = Place::new();
+    let mut world = World::new();
+    for _ in 0..1_500 {
+        world.random_change(&mut random);
+    }
+    let history = place.open(ALL);
+    history.0.take(0, &world.entries(0));
+    history.sync().unwrap();
+    drop(history);
+    let mut outcomes = BTreeMap::<&str, usize>::new();
+    for _ in 0..30 {
+        let copy = place.crash();
+        let what = damage(&copy.path(), &mut random);
+        let history = copy.open(ALL);
+        let known = history.taken().expect("a history after any damage");
+        // What the log brings again.
+        history.0.take(known, &world.entries(known));
+        let floor = history.floor();
+        let mut at = floor;
+        let mut is_damaged = false;
+        while at < world.revision && !is_damaged {
+            match history.read(at, 50_000) {
+                Ok(read) => {
+                    let expected = world.sets.iter().filter(|set| set.revision > at);
+                    assert!(read.iter().eq(expected.take(read.len())), "{what}");
+                    let Some(last) = read.last() else { break };
+                    at = last.revision;
+                }
+                Err(_) => is_damaged = true,
+            }
+        }
+        let outcome = match (is_damaged, copy.set_aside().is_empty()) {
+            (true, _) => {
+                assert_eq!(history.taken(), None, "given up: {what}");
+                drop(history);
+                let again = copy.open(ALL);
+                assert_eq!(again.taken(), Some(0), "{what}");
+                assert_eq!(copy.set_aside().len(), 1, "{what}");
+                again.0.take(0, &world.entries(0));
+                assert_answers(&world, &again, &mut random);
+                "found while used"
+            }
+            (false, false) => "set aside",
+            (false, true) => "harmless or the newest lost",
+        };
+        *outcomes.entry(outcome).or_default() += 1;
+    }
+    println!("{outcomes:?}");
+    assert!(outcomes.contains_key("set aside"), "{outcomes:?}");
+}
+
+#[test]
+fn a_history_that_was_given_up_takes_and_answers_nothing() {
+    let place = Place::new();
+    let mut world = World::new();
+    world.puts("a", 500, 20);
+    let history = place.open(ALL);
+    history.0.take(0, &world.entries(0));
+    history.give_up("a test");
+    assert_eq!(history.taken(), None);
+    world.puts("a", 500, 20);
+    history.0.take(0, &world.entries(20));
+    let current = world.keys["a"].clone();
+    let error = history.versions("a", Some(&current), None, 10).unwrap_err();
+    assert!(matches!(error, HistoryError::Failed(_)), "{error}");
+    history.sync().unwrap();
+    // It is no damage: the next start goes on with what was stored.
+    drop(history);
+    let again = place.open(ALL);
+    assert_eq!(place.set_aside(), [""; 0]);
+    assert!(taken(&again) <= 20);
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_no_reason_to_stop() {
+    let place = Place::new();
+    fs::write(place.path(), "a file").unwrap();
+    let history = place.open(ALL);
+    assert_eq!(history.taken(), Some(0), "the file is set aside");
+    let history = History::open(Path::new("/proc/history"), OWNER, ALL);
+    assert_eq!(history.taken(), None);
+}
+
+#[tokio::test]
+async fn it_takes_what_the_ring_lets_go_of_and_stops() {
+    let place = Place::new();
+    let mut world = World::new();
+    let (events, history) = (Events::default(), place.open(ALL));
+    let task = history.start(events.clone());
+    for _ in 0..40 {
+        world.puts("a", 1 << 19, 1);
+        let set = world.sets.last().unwrap().clone();
+        if events.publish(vec![set], world.revision) {
+            events.wait_for_archive().await;
+        }
+    }
+    history.reached(world.revision).await;
+    let mut after = 0;
+    while after < world.revision {
+        match events.take(after, 10, 1 << 20).await.unwrap() {
+            Taken::Changes(entries) => {
+                assert_eq!(entries[0].revision(), after + 1);
+                after = entries.last().unwrap().revision();
+            }
+            other => panic!("{other:?} after {after}"),
+        }
+    }
+    assert_eq!(events.oldest(), 1);
+    // A snapshot was installed, and nothing has come after it.
+    events.restore(100, Vec::new(), 120);
+    history.reached(100).await;
+    assert_eq!((history.floor(), events.oldest()), (100, 101));
+    let gone = events.take(50, 10, 1 << 20).await.unwrap();
+    assert!(matches!(gone, Taken::Gone { oldest: 101 }), "{gone:?}");
+
+    drop(task);
+    history.close().await;
+    assert_eq!(history.taken(), None);
+    // sled has let go of its files, though handles are left.
+    assert_eq!(taken(&place.open(ALL)), 100);
+}
