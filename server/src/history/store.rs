@@ -1,11 +1,13 @@
 //! Where records are: in sled, or in memory for a node that writes nothing.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -44,13 +46,35 @@ fn owned((name, value): (sled::IVec, sled::IVec)) -> Named {
     (name.to_vec(), value.to_vec())
 }
 
+thread_local! {
+    /// A panic of this thread is caught and becomes an error.
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Keeps a caught panic from being printed as well; whoever gets the error says it once.
+fn print_only_what_is_not_caught() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let print = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !IS_GUARDED.get() {
+                print(info);
+            }
+        }));
+    });
+}
+
 /// Runs a function that uses sled, which panics where it finds what it does not expect.
 ///
 /// # Errors
 ///
 /// Those of the function; a panic becomes `InvalidData`.
 pub(super) fn guarded<T>(function: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    catch_unwind(AssertUnwindSafe(function)).unwrap_or_else(|panic| {
+    print_only_what_is_not_caught();
+    let before = IS_GUARDED.replace(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(function));
+    IS_GUARDED.set(before);
+    result.unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<String>()
             .map(String::as_str)
