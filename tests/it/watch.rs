@@ -289,7 +289,7 @@ async fn an_idle_stream_tells_the_revision_that_it_has_reached() {
     for node in cluster.nodes() {
         streams.push(open(node, &Subscription::all().prefix("mine/").request()).await);
     }
-    for stream in &mut streams {
+    for (at, stream) in streams.iter_mut().enumerate() {
         let progress = stream.expect("progress", IDLE).await;
         let body = progress.json();
         assert!(body["revision"].as_u64() >= Some(newest), "{progress:?}");
@@ -298,18 +298,12 @@ async fn an_idle_stream_tells_the_revision_that_it_has_reached() {
             Some(body["revision"].to_string().as_str())
         );
         // It is a point to resume at.
-        let mine = put(&cluster[0], "mine/1", "x").await;
-        let resumed = Subscription::all().prefix("mine/").after(stream.last_id());
+        let key = format!("own/{at}");
+        let own = put(&cluster[0], &key, "x").await;
+        let resumed = Subscription::all().prefix(&key).after(stream.last_id());
         let mut resumed = open(&cluster[1], &resumed).await;
-        assert_eq!(changes(&mut resumed, 1).await[0].2, mine);
-        node_delete(&cluster[0], "mine/1").await;
+        assert_eq!(changes(&mut resumed, 1).await[0].2, own);
     }
-}
-
-async fn node_delete(node: &Node, key: &str) {
-    node.delete(&format!("/api/keys/{key}"))
-        .await
-        .expect_status(200);
 }
 
 #[tokio::test]
