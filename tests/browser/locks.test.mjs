@@ -103,16 +103,19 @@ const LOOKS = {
   },
 };
 
-/** Returns a map that fills with the status of each answer by its address, whatever the page gets to see of it. */
+/** Returns a look-up of the status of an address' newest answer, whatever the page gets to see of it. */
 async function answers(page) {
   const devtools = await page.context().newCDPSession(page);
+  // The two events of a request come in any order.
   const [urls, statuses] = [new Map(), new Map()];
   devtools.on('Network.requestWillBeSent', ({ requestId, request }) => urls.set(requestId, request.url));
-  devtools.on('Network.responseReceivedExtraInfo', ({ requestId, statusCode }) => {
-    statuses.set(urls.get(requestId), statusCode);
-  });
+  devtools.on('Network.responseReceived', ({ requestId, response }) => statuses.set(requestId, response.status));
+  devtools.on('Network.responseReceivedExtraInfo', ({ requestId, statusCode }) => statuses.set(requestId, statusCode));
   await devtools.send('Network.enable');
-  return statuses;
+  return (url) => {
+    const ids = [...urls.keys()].filter((id) => urls.get(id) === url && statuses.has(id));
+    return statuses.get(ids.at(-1));
+  };
 }
 
 /** Adds an element to the page and waits until it has loaded or failed. */
@@ -131,12 +134,12 @@ function element(page, name, attributes) {
 /** Does all of [`LOOKS`] in a page, each with a lock of its own at `url(name)`, and asserts that none is taken. */
 async function assertLooksTakeNone(page, prefix, url) {
   const taken = [];
-  const statuses = await answers(page);
+  const statusOf = await answers(page);
   for (const [what, look] of Object.entries(LOOKS)) {
     const name = `${prefix}-${what.replaceAll(' ', '-')}`;
     // A claim's answer does not end, so what waits for its end must not hold up the test.
     const over = look(page, url(name)).catch((error) => error);
-    await eventually(`${what}: an answer`, () => statuses.get(url(name)));
+    await eventually(`${what}: an answer`, () => statusOf(url(name)));
     const { token } = await lock(name);
     if (token !== null) {
       taken.push(what);
@@ -179,12 +182,12 @@ test('an EventSource of another origin is refused a lock', async () => {
   ];
   for (const [at, origin] of origins.entries()) {
     const { page, close } = await plainPage(browser, { url: origin });
-    const statuses = await answers(page);
+    const statusOf = await answers(page);
     const url = address(`crossed-${at}`);
     const stream = await listen(page, url, EVENTS);
     await eventually('the browser gives up', async () => (await stream.state()).readyState === 2);
     assert.deepEqual(await stream.seen(), []);
-    assert.equal(statuses.get(url), 403, origin);
+    assert.equal(statusOf(url), 403, origin);
     await assertFree(`crossed-${at}`, origin);
     await close();
   }

@@ -159,7 +159,7 @@ impl Events {
         self.0.published.notify_waiters();
     }
 
-    /// Returns the newest changes that are in memory, at most [`TAIL_BYTES`] of them.
+    /// Returns the newest changes that are in memory, at most `TAIL_BYTES` of them.
     #[must_use]
     pub fn tail(&self) -> Tail {
         let ring = self.0.ring.read();

@@ -7,10 +7,10 @@
 //! ```
 //!
 //! All of this is derived data, off the way of a write: what was applied is packed into pages
-//! ([`page`]) a moment later. A crash loses the open page and what sled had not yet written, and the
+//! (`page`) a moment later. A crash loses the open page and what sled had not yet written, and the
 //! log brings it again, because [`Archive::sync`] is called before the log lets go of anything. What
 //! the log no longer brings is a gap: then history starts over after it. A store that cannot be read
-//! is set aside when it is opened, and given up while it is used ([`recovery`]); either way the node
+//! is set aside when it is opened, and given up while it is used (`recovery`); either way the node
 //! goes on.
 //!
 //! A key's versions are found backwards, from its present record to the revision that wrote it, and

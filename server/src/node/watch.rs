@@ -2,7 +2,7 @@
 //!
 //! A watcher is a place in the revision order. It takes the changes after it, wherever they are
 //! kept (`events`), and tells them to its client as fast as that reads: nothing waits for it, and
-//! nothing is kept for it but a handful of changes under way ([`TAKE_BYTES`]). Its guarantees are
+//! nothing is kept for it but a handful of changes under way (`TAKE_BYTES`). Its guarantees are
 //! etcd's: ordered, unique, reliable, atomic, resumable, bookmarkable (etcd, "API guarantees", watch
 //! APIs). A gap is never silent: [`WatchEvent::Reset`] or [`WatchEvent::Lagged`] says so.
 

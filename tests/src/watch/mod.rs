@@ -2,7 +2,7 @@
 //!
 //! A [`Watcher`] reads a stream, breaks off and resumes at another node, and writes a [`WatcherLog`] of
 //! all that came. One node's whole stream is the [`Canon`]; it is compared with what the writers know
-//! ([`Canon::against`]) and with the state, and then every log with it ([`check`]). The guarantees are
+//! ([`Canon::against`]) and with the state, and then every log with it ([`check()`]). The guarantees are
 //! etcd's and are named as there: see [`Guarantee`].
 
 mod canon;
