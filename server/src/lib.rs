@@ -37,3 +37,5 @@ pub mod state;
 pub mod storage;
 #[cfg(not(feature = "simulation"))]
 pub mod telemetry;
+#[cfg(test)]
+mod testing;

@@ -12,6 +12,7 @@ use tower::ServiceExt as _;
 use super::params::{Params, decode_path};
 use super::{Edge, HttpOptions, body, extract, form, service};
 use crate::node::listing::Cursor;
+use crate::testing::Random;
 
 const PIECES: [&str; 60] = [
     "/",
@@ -122,40 +123,7 @@ const BODIES: [&str; 12] = [
     "\u{0}\u{7f}",
 ];
 
-/// xorshift64*: enough to vary inputs, and the same on every machine.
-struct Random(u64);
-
 impl Random {
-    fn from_environment() -> Self {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "replays a seed of an earlier run"
-        )]
-        let given = std::env::var("CONCLAVE_FUZZ_SEED")
-            .ok()
-            .and_then(|seed| seed.parse().ok());
-        let seed: u64 = given.unwrap_or_else(rand::random);
-        println!("CONCLAVE_FUZZ_SEED={seed}");
-        Self(seed | 1)
-    }
-
-    fn below(&mut self, most: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % most
-    }
-
-    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
-        of[self.below(of.len())]
-    }
-
-    fn bytes(&mut self, most: usize) -> Vec<u8> {
-        (0..self.below(most + 1))
-            .map(|_| self.below(256) as u8)
-            .collect()
-    }
-
     fn joined(&mut self, most: usize) -> String {
         (0..self.below(most + 1))
             .map(|_| self.one(&PIECES))
@@ -213,7 +181,7 @@ impl Random {
 
 #[tokio::test]
 async fn no_request_panics_and_every_refusal_is_a_problem() {
-    let mut random = Random::from_environment();
+    let mut random = Random::from_environment("CONCLAVE_FUZZ_SEED");
     let options = HttpOptions {
         starting_wait: std::time::Duration::ZERO,
         ..HttpOptions::default()
@@ -253,7 +221,7 @@ async fn no_request_panics_and_every_refusal_is_a_problem() {
 
 #[test]
 fn no_text_makes_a_parser_panic() {
-    let mut random = Random::from_environment();
+    let mut random = Random::from_environment("CONCLAVE_FUZZ_SEED");
     for _ in 0..50_000 {
         let joined = random.joined(8);
         let bytes = random.bytes(40);

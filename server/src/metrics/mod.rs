@@ -5,14 +5,14 @@
 //! that somebody else keeps (log positions, keys, bytes) are not kept again: they come with the
 //! [`NodeStatus`] of the moment they are shown. Nothing here decides anything.
 //!
-//! The series (`history`) are a ring of 900 samples, about 300 bytes each, that one task appends to
+//! The series (`series`) are a ring of 900 samples, about 300 bytes each, that one task appends to
 //! each second.
 
 mod exposition;
 mod histogram;
-mod history;
 mod process;
 mod requests;
+mod series;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,8 +23,8 @@ use parking_lot::Mutex;
 
 use crate::clock;
 use histogram::{Latencies, Sizes};
-use history::{Cumulative, History, Moment, Window};
 use requests::RequestCounters;
+use series::{Cumulative, Moment, Ring, Window};
 
 pub use exposition::CONTENT_TYPE;
 pub use requests::{Level, Method, RequestLabels, Route, Status};
@@ -71,7 +71,7 @@ struct Inner {
     leader_changes: AtomicU64,
     watchers: AtomicU64,
     /// Taken once a second, by who asks for the series, and by changes of leader and members.
-    history: Mutex<History>,
+    series: Mutex<Ring>,
 }
 
 impl Default for Metrics {
@@ -88,7 +88,7 @@ impl Default for Metrics {
             sync: Latencies::default(),
             leader_changes: AtomicU64::new(0),
             watchers: AtomicU64::new(0),
-            history: Mutex::default(),
+            series: Mutex::default(),
         }))
     }
 }
@@ -133,7 +133,7 @@ impl Metrics {
     /// Marks this moment on every chart; `text` is one line for a person.
     pub fn mark(&self, kind: MarkKind, text: String) {
         let at = clock::since(self.0.started);
-        self.0.history.lock().mark(at, kind, text);
+        self.0.series.lock().mark(at, kind, text);
     }
 
     /// Counts a watcher of changes until the result is dropped.
@@ -176,19 +176,19 @@ impl Metrics {
             at: clock::since(self.0.started),
             sums: self.sums(),
         };
-        self.0.history.lock().append(moment, status, resident);
+        self.0.series.lock().append(moment, status, resident);
     }
 
     /// Returns the last `range_s` seconds in steps of `step_s`, both at least 1. `status` says whose
     /// they are.
     #[must_use]
     pub fn series(&self, status: &NodeStatus, range_s: u64, step_s: u64) -> MetricsSeries {
-        let history = self.0.history.lock();
+        let ring = self.0.series.lock();
         let elapsed = clock::since(self.0.started);
-        let window = Window::ending(history.newest_second(elapsed), range_s, step_s);
+        let window = Window::ending(ring.newest_second(elapsed), range_s, step_s);
         let now_ms = clock::wall_ms();
         let origin_ms = now_ms.saturating_sub(clock::millis(elapsed));
-        history.show(&window, status, origin_ms, now_ms)
+        ring.show(&window, status, origin_ms, now_ms)
     }
 
     /// Returns everything in the text format of `OpenMetrics` 1.0. Without a status, what it would say

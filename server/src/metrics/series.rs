@@ -108,14 +108,14 @@ impl Window {
 
 /// Samples and marks.
 #[derive(Debug, Default)]
-pub(super) struct History {
+pub(super) struct Ring {
     samples: VecDeque<Sample>,
     marks: VecDeque<(Duration, MarkKind, String)>,
     /// The newest sample's counts; all 0 at the start.
     before: Moment,
 }
 
-impl History {
+impl Ring {
     /// Appends the sample of a second that has none.
     pub(super) fn append(&mut self, now: Moment, status: &NodeStatus, resident: Option<u64>) {
         let second = now.at.as_secs();
@@ -354,8 +354,8 @@ mod tests {
     }
 
     /// Samples of the given seconds: their number in keys, ten times as much applied.
-    fn history(seconds: impl IntoIterator<Item = u64>) -> History {
-        let mut history = History::default();
+    fn ring(seconds: impl IntoIterator<Item = u64>) -> Ring {
+        let mut ring = Ring::default();
         for second in seconds {
             let mut sums = Cumulative {
                 applied: second * 10,
@@ -369,14 +369,14 @@ mod tests {
             };
             sums.add_requests(labels, second * second);
             let at = Duration::from_secs(second);
-            history.append(Moment { at, sums }, &status(second), None);
+            ring.append(Moment { at, sums }, &status(second), None);
         }
-        history
+        ring
     }
 
-    fn shown(history: &History, newest: u64, range_s: u64, step_s: u64) -> MetricsSeries {
+    fn shown(ring: &Ring, newest: u64, range_s: u64, step_s: u64) -> MetricsSeries {
         let window = Window::ending(newest, range_s, step_s);
-        history.show(&window, &status(0), 1_000_000, 1_000_000 + newest * 1_000)
+        ring.show(&window, &status(0), 1_000_000, 1_000_000 + newest * 1_000)
     }
 
     fn points(series: &MetricsSeries, name: SeriesName) -> Vec<Option<f64>> {
@@ -385,8 +385,8 @@ mod tests {
 
     #[test]
     fn a_second_without_a_sample_is_a_gap_in_every_series() {
-        let history = history([1, 2, 3, 7, 8]);
-        let series = shown(&history, 8, 8, 1);
+        let ring = ring([1, 2, 3, 7, 8]);
+        let series = shown(&ring, 8, 8, 1);
         let keys = [1, 2, 3, 0, 0, 0, 7, 8].map(|n| (n > 0).then_some(f64::from(n)));
         assert_eq!(points(&series, SeriesName::Keys), keys);
         // The sample after the gap does not know its rate; the first one counts from the start.
@@ -404,8 +404,8 @@ mod tests {
 
     #[test]
     fn steps_average_rates_keep_the_last_gauge_and_the_worst_percentile() {
-        let history = history(0..10);
-        let series = shown(&history, 9, 10, 5);
+        let ring = ring(0..10);
+        let series = shown(&ring, 9, 10, 5);
         assert_eq!((series.times.len(), series.step_ms), (2, 5_000));
         assert_eq!(series.times, [1_000_000, 1_005_000]);
         assert_eq!(points(&series, SeriesName::Keys), [Some(4.0), Some(9.0)]);
@@ -414,14 +414,14 @@ mod tests {
         assert_eq!(points(&series, SeriesName::WritesPerS), writes);
         let window = Window::ending(9, 10, 5);
         let value = |sample: &Sample| (sample.second % 4) as f64;
-        let worst = history.points(&window, Aggregation::Max, value);
+        let worst = ring.points(&window, Aggregation::Max, value);
         assert_eq!(worst, [Some(3.0), Some(3.0)]);
     }
 
     #[test]
     fn a_point_keeps_its_place_while_later_ones_come() {
-        let history = history(0..40);
-        let (early, late) = (shown(&history, 31, 30, 7), shown(&history, 39, 30, 7));
+        let ring = ring(0..40);
+        let (early, late) = (shown(&ring, 31, 30, 7), shown(&ring, 39, 30, 7));
         let at = |series: &MetricsSeries, time| {
             let place = series.times.iter().position(|one| *one == time).unwrap();
             points(series, SeriesName::Keys)[place]
@@ -433,13 +433,13 @@ mod tests {
 
     #[test]
     fn the_ring_holds_a_quarter_of_an_hour_and_no_more() {
-        let history = history(0..2_000);
-        assert_eq!(history.samples.len(), 900);
-        let series = shown(&history, 1_999, 900, 1);
+        let ring = ring(0..2_000);
+        assert_eq!(ring.samples.len(), 900);
+        let series = shown(&ring, 1_999, 900, 1);
         let keys = points(&series, SeriesName::Keys);
         assert_eq!((keys.len(), keys[0]), (900, Some(1_100.0)));
         // A pause empties what is too old.
-        let mut paused = history;
+        let mut paused = ring;
         let sums = Cumulative::default();
         let at = Duration::from_secs(2_500);
         paused.append(Moment { at, sums }, &status(1), None);
@@ -448,7 +448,7 @@ mod tests {
 
     #[test]
     fn before_the_start_there_is_nothing_but_the_length_is_what_was_asked_for() {
-        let series = shown(&history([0, 1]), 1, 900, 60);
+        let series = shown(&ring([0, 1]), 1, 900, 60);
         let keys = points(&series, SeriesName::Keys);
         assert_eq!((keys.len(), keys[14]), (15, Some(1.0)));
         assert!(keys[..14].iter().all(Option::is_none));
@@ -457,19 +457,19 @@ mod tests {
 
     #[test]
     fn one_second_has_one_sample_and_the_next_one_is_awaited() {
-        let mut history = history([5]);
+        let mut ring = ring([5]);
         let at = Duration::from_millis(5_900);
         let sums = Cumulative::default();
-        history.append(Moment { at, sums }, &status(77), None);
-        assert_eq!(history.samples.len(), 1);
-        assert_eq!(history.newest_second(Duration::from_millis(5_999)), 5);
-        assert_eq!(history.newest_second(Duration::from_millis(6_001)), 5);
-        assert_eq!(history.newest_second(Duration::from_millis(7_001)), 7);
+        ring.append(Moment { at, sums }, &status(77), None);
+        assert_eq!(ring.samples.len(), 1);
+        assert_eq!(ring.newest_second(Duration::from_millis(5_999)), 5);
+        assert_eq!(ring.newest_second(Duration::from_millis(6_001)), 5);
+        assert_eq!(ring.newest_second(Duration::from_millis(7_001)), 7);
     }
 
     #[test]
     fn the_leader_shows_how_far_each_follower_is_behind() {
-        let series = shown(&history([1]), 1, 2, 1);
+        let series = shown(&ring([1]), 1, 2, 1);
         let lag = SeriesName::ReplicationLagEntries;
         assert_eq!(points(&series, lag), [None, Some(5.0)]);
         let apply = points(&series, SeriesName::ApplyLagEntries);
@@ -480,13 +480,13 @@ mod tests {
 
     #[test]
     fn marks_are_bounded_and_only_those_within_the_range_are_shown() {
-        let mut history = history([500]);
+        let mut ring = ring([500]);
         for second in 0..500 {
             let text = format!("m{second}");
-            history.mark(Duration::from_secs(second), MarkKind::Leader, text);
+            ring.mark(Duration::from_secs(second), MarkKind::Leader, text);
         }
-        assert_eq!(history.marks.len(), MARKS);
-        let series = shown(&history, 500, 100, 1);
+        assert_eq!(ring.marks.len(), MARKS);
+        let series = shown(&ring, 500, 100, 1);
         let texts: Vec<_> = series.marks.iter().map(|mark| mark.text.as_str()).collect();
         assert_eq!((texts.len(), texts[0]), (99, "m401"));
         assert_eq!(series.marks[0].time_ms, 1_401_000);

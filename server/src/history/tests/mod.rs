@@ -2,19 +2,20 @@
 //!
 //! A random test repeats with `CONCLAVE_HISTORY_SEED=<seed>`, as it printed it.
 
-use std::collections::BTreeMap;
+mod damage;
+mod world;
+
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use conclave_shared::MemberAddress;
 use tempfile::TempDir;
 
 use super::{History, HistoryError, Limits, Version};
-use crate::events::{Archive, Entry, Events, Kind, Taken};
-use crate::state::{Change, ChangeSet, Key, LockChange, LockChangeKind, LockName, Record};
+use crate::events::{Archive, Events, Kind, Taken};
+use crate::state::ChangeSet;
+use crate::testing::Random;
+use world::World;
 
 const OWNER: &str = "cluster";
 const ALL: Limits = Limits {
@@ -22,193 +23,6 @@ const ALL: Limits = Limits {
     bytes: u64::MAX,
     age: Duration::from_secs(u32::MAX as u64),
 };
-
-struct Random(u64);
-
-impl Random {
-    fn from_environment() -> Self {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "replays a seed of an earlier run"
-        )]
-        let given = std::env::var("CONCLAVE_HISTORY_SEED")
-            .ok()
-            .and_then(|seed| seed.parse().ok());
-        let seed: u64 = given.unwrap_or_else(rand::random);
-        println!("CONCLAVE_HISTORY_SEED={seed}");
-        Self(seed | 1)
-    }
-
-    fn below(&mut self, most: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % most
-    }
-}
-
-/// What a state machine would have changed, from the beginning.
-#[derive(Default)]
-struct World {
-    keys: BTreeMap<String, Arc<Record>>,
-    sets: Vec<ChangeSet>,
-    revision: u64,
-    wall_ms: u64,
-}
-
-impl World {
-    fn new() -> Self {
-        Self {
-            wall_ms: 1_700_000_000_000,
-            ..Self::default()
-        }
-    }
-
-    fn put(&mut self, key: &str, size: usize) -> Change {
-        let previous = self.keys.get(key).cloned();
-        let before = previous.as_deref();
-        let record = Arc::new(Record {
-            value: Bytes::from(vec![self.revision as u8; size]),
-            content_type: "text/plain".into(),
-            create_revision: before.map_or(self.revision, |record| record.create_revision),
-            mod_revision: self.revision,
-            version: before.map_or(1, |record| record.version + 1),
-            origin: "node0".into(),
-            deadline_ms: None,
-        });
-        self.keys.insert(key.to_owned(), record.clone());
-        let key = Key::try_from(key).unwrap();
-        Change::Put {
-            key,
-            record,
-            previous,
-        }
-    }
-
-    fn remove(&mut self, key: &str, kind: Kind) -> Option<Change> {
-        let previous = self.keys.remove(key)?;
-        let key = Key::try_from(key).unwrap();
-        Some(match kind {
-            Kind::Expire => Change::Expire { key, previous },
-            _ => Change::Delete { key, previous },
-        })
-    }
-
-    /// Makes one revision of what `change` changes; without changes there is none.
-    fn change(&mut self, change: impl FnOnce(&mut Self) -> Vec<Change>) {
-        self.revision += 1;
-        let changes = change(self);
-        if !changes.is_empty() {
-            self.sets.push(ChangeSet {
-                revision: self.revision,
-                log_time_ms: self.revision * 10,
-                wall_time_ms: self.wall_ms,
-                origin: "node0".into(),
-                client: self.revision.is_multiple_of(3).then(|| "client".into()),
-                changes,
-            });
-        }
-    }
-
-    fn puts(&mut self, key: &str, size: usize, count: usize) {
-        for _ in 0..count {
-            self.change(|world| vec![world.put(key, size)]);
-        }
-    }
-
-    fn random_change(&mut self, random: &mut Random) {
-        self.revision += random.below(3) as u64;
-        match random.below(40) {
-            0 => self.wall_ms -= random.below(20_000) as u64,
-            1 => self.wall_ms += random.below(60_000) as u64,
-            _ => self.wall_ms += random.below(400) as u64,
-        }
-        let mut names = Vec::new();
-        for _ in 0..=random.below(3) {
-            // One is the other with a zero byte, as between a key and what follows it in a name.
-            names.push(["a", "b", "a\0", "b/c/d", "é"][random.below(5)]);
-        }
-        names.sort_unstable();
-        names.dedup();
-        let sizes = [0, 20, 300, 300, 300, 6_000, 20_000];
-        let (what, size) = (random.below(20), sizes[random.below(sizes.len())]);
-        self.change(|world| match what {
-            0..11 => names.iter().map(|key| world.put(key, size)).collect(),
-            11..16 => names
-                .iter()
-                .filter_map(|key| world.remove(key, Kind::Delete))
-                .collect(),
-            16..18 => world.remove(names[0], Kind::Expire).into_iter().collect(),
-            18 => vec![lock()],
-            _ => vec![members()],
-        });
-    }
-
-    fn entries(&self, after: u64) -> Vec<Arc<Entry>> {
-        let after = self.sets.iter().filter(|set| set.revision > after);
-        after.map(|set| Arc::new(Entry::new(set.clone()))).collect()
-    }
-
-    /// Returns all changes of a key, newest first, with their records.
-    fn versions(&self, key: &str) -> Vec<Version> {
-        let of = |set: &ChangeSet| {
-            let version = |change: &Change, record| Version {
-                revision: set.revision,
-                log_time_ms: set.log_time_ms,
-                wall_time_ms: set.wall_time_ms,
-                origin: set.origin.clone(),
-                client: set.client.clone(),
-                kind: Kind::of(change),
-                record,
-            };
-            set.changes.iter().find_map(|change| match change {
-                Change::Put {
-                    key: it, record, ..
-                } if &**it == key => Some(version(change, Some(record.clone()))),
-                Change::Delete { key: it, .. } | Change::Expire { key: it, .. } if &**it == key => {
-                    Some(version(change, None))
-                }
-                _ => None,
-            })
-        };
-        self.sets.iter().rev().filter_map(of).collect()
-    }
-
-    fn revision_at(&self, wall_ms: u64) -> Option<u64> {
-        let newest = self
-            .sets
-            .iter()
-            .rev()
-            .find(|set| set.wall_time_ms <= wall_ms);
-        newest.map(|set| set.revision)
-    }
-}
-
-fn lock() -> Change {
-    Change::Lock(LockChange {
-        lock: LockName::try_from("l").unwrap(),
-        kind: LockChangeKind::Granted,
-        session: crate::state::SessionId(7),
-        owner: "o".into(),
-        node: "node0".into(),
-        token: Some(9),
-        waiters: 0,
-    })
-}
-
-fn members() -> Change {
-    let member = MemberAddress {
-        node: "node0".to_owned(),
-        id: 1,
-        http: "localhost:1".to_owned(),
-        raft: "localhost:2".to_owned(),
-        voter: true,
-    };
-    Change::Members {
-        before: Vec::new(),
-        after: vec![member],
-    }
-}
 
 /// A directory with a history in it.
 struct Place(TempDir);
@@ -359,7 +173,7 @@ fn assert_values(
 
 #[test]
 fn random_changes_read_back_through_restarts_and_crashes() {
-    let mut random = Random::from_environment();
+    let mut random = Random::from_environment("CONCLAVE_HISTORY_SEED");
     let tight = Limits {
         revisions: 150,
         ..ALL
@@ -413,7 +227,7 @@ fn random_changes_read_back_through_restarts_and_crashes() {
 
 #[test]
 fn memory_answers_like_the_disk() {
-    let mut random = Random::from_environment();
+    let mut random = Random::from_environment("CONCLAVE_HISTORY_SEED");
     let limits = Limits {
         bytes: 300_000,
         ..ALL
@@ -503,7 +317,7 @@ fn a_gap_drops_what_is_older_for_good() {
     history.0.take(floor, &world.entries(floor));
     let check = |history: &History| {
         assert_eq!((history.floor(), taken(history)), (floor, world.revision));
-        let mut random = Random(1);
+        let mut random = Random::new(1);
         assert_answers(&world, history, &mut random);
         assert!(history.read(floor - 1, 1 << 20).unwrap().is_empty());
         assert_eq!(history.stats().unwrap().revisions, 10);
@@ -536,7 +350,7 @@ fn what_is_too_old_or_too_much_goes() {
     history.0.take(0, &world.entries(0));
     history.0.save();
     assert!((90..=100).contains(&history.floor()), "{history:?}");
-    assert_answers(&world, &history, &mut Random(1));
+    assert_answers(&world, &history, &mut Random::new(1));
 
     world.wall_ms += 8 * 24 * 3600 * 1000;
     world.puts("b", 500, 50);
@@ -552,154 +366,6 @@ fn what_is_too_old_or_too_much_goes() {
     }
     let of = |kind| names.iter().filter(|(it, _)| *it == kind).count();
     assert_eq!((of(b'e'), of(b't')), (0, 1), "ends and times");
-}
-
-#[test]
-fn another_cluster_and_another_format_are_set_aside() {
-    let place = Place::new();
-    let mut world = World::new();
-    world.puts("a", 500, 20);
-    for (owner, format) in [("one", None), ("two", None), ("three", Some(9))] {
-        let history = History::open(&place.path(), owner, ALL);
-        assert_eq!(history.taken(), Some(0), "{owner}");
-        history.0.take(0, &world.entries(0));
-        history.sync().unwrap();
-        if let Some(format) = format {
-            let store = history.0.store().unwrap();
-            store.insert(super::page::META, &[format]).unwrap();
-        }
-    }
-    drop(place.open(ALL));
-    assert_eq!(
-        place.set_aside(),
-        ["history.broken-3"],
-        "only the newest stays"
-    );
-}
-
-/// Damages the files of a closed history; returns what was done.
-fn damage(folder: &Path, random: &mut Random) -> String {
-    let mut files: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_file() && fs::metadata(path).unwrap().len() > 0)
-        .collect();
-    files.sort();
-    let path = &files[random.below(files.len())];
-    let mut bytes = fs::read(path).unwrap();
-    // sled's file ends with what was never written.
-    let used = bytes
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(1, |at| at + 1);
-    let at = random.below(used);
-    let what = match random.below(4) {
-        0 => {
-            bytes.truncate(at);
-            "cut off"
-        }
-        1 => {
-            bytes[at] ^= 1 << random.below(8);
-            "flipped"
-        }
-        2 => {
-            let end = (at + 1 + random.below(20_000)).min(used);
-            bytes[at..end].fill_with(|| random.below(256) as u8);
-            "garbage"
-        }
-        _ => {
-            bytes.fill(0);
-            "zeroed"
-        }
-    };
-    fs::write(path, bytes).unwrap();
-    format!("{} {what} at {at} of {used}", path.display())
-}
-
-#[test]
-fn damage_is_never_served_and_ends_with_a_usable_history() {
-    let mut random = Random::from_environment();
-    let place = Place::new();
-    let mut world = World::new();
-    for _ in 0..1_500 {
-        world.random_change(&mut random);
-    }
-    let history = place.open(ALL);
-    history.0.take(0, &world.entries(0));
-    history.sync().unwrap();
-    drop(history);
-    let mut outcomes = BTreeMap::<&str, usize>::new();
-    for _ in 0..30 {
-        let copy = place.crash();
-        let what = damage(&copy.path(), &mut random);
-        let history = copy.open(ALL);
-        let known = history.taken().expect("a history after any damage");
-        // What the log brings again.
-        history.0.take(known, &world.entries(known));
-        let floor = history.floor();
-        let mut at = floor;
-        let mut is_damaged = false;
-        while at < world.revision && !is_damaged {
-            match history.read(at, 50_000) {
-                Ok(read) => {
-                    let expected = world.sets.iter().filter(|set| set.revision > at);
-                    assert!(read.iter().eq(expected.take(read.len())), "{what}");
-                    let Some(last) = read.last() else { break };
-                    at = last.revision;
-                }
-                Err(_) => is_damaged = true,
-            }
-        }
-        let outcome = match (is_damaged, copy.set_aside().is_empty()) {
-            (true, _) => {
-                assert_eq!(history.taken(), None, "given up: {what}");
-                drop(history);
-                let again = copy.open(ALL);
-                assert_eq!(again.taken(), Some(0), "{what}");
-                assert_eq!(copy.set_aside().len(), 1, "{what}");
-                again.0.take(0, &world.entries(0));
-                assert_answers(&world, &again, &mut random);
-                "found while used"
-            }
-            (false, false) => "set aside",
-            (false, true) => "harmless or the newest lost",
-        };
-        *outcomes.entry(outcome).or_default() += 1;
-    }
-    println!("{outcomes:?}");
-    assert!(outcomes.contains_key("set aside"), "{outcomes:?}");
-}
-
-#[test]
-fn a_history_that_was_given_up_takes_and_answers_nothing() {
-    let place = Place::new();
-    let mut world = World::new();
-    world.puts("a", 500, 20);
-    let history = place.open(ALL);
-    history.0.take(0, &world.entries(0));
-    history.give_up("a test");
-    assert_eq!(history.taken(), None);
-    world.puts("a", 500, 20);
-    history.0.take(0, &world.entries(20));
-    let current = world.keys["a"].clone();
-    let error = history.versions("a", Some(&current), None, 10).unwrap_err();
-    assert!(matches!(error, HistoryError::Failed(_)), "{error}");
-    history.sync().unwrap();
-    // It is no damage: the next start goes on with what was stored.
-    drop(history);
-    let again = place.open(ALL);
-    assert_eq!(place.set_aside(), [""; 0]);
-    assert!(taken(&again) <= 20);
-}
-
-#[test]
-fn a_place_that_cannot_be_written_is_no_reason_to_stop() {
-    let place = Place::new();
-    fs::write(place.path(), "a file").unwrap();
-    let history = place.open(ALL);
-    assert_eq!(history.taken(), Some(0), "the file is set aside");
-    let history = History::open(Path::new("/proc/history"), OWNER, ALL);
-    assert_eq!(history.taken(), None);
 }
 
 #[tokio::test]
