@@ -278,8 +278,9 @@ impl Events {
         let applied = self.applied();
         let mut read = runtime::blocking(move || archive.read(after, bytes)).await??;
         if read.first().is_some_and(|set| set.revision > applied) {
-            // After a restart the archive may know what the log is yet to bring again.
-            return Ok(Taken::UpTo(after));
+            // After a restart the archive may know what the log is yet to bring again; up to what is
+            // applied, there is nothing.
+            return Ok(Taken::UpTo(applied.max(after)));
         }
         read.retain(|set| set.revision <= applied);
         if read.is_empty() {

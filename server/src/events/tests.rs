@@ -160,6 +160,20 @@ async fn what_the_archive_has_not_taken_stays_in_the_ring() {
 }
 
 #[tokio::test]
+async fn what_the_archive_knows_ahead_of_the_log_is_not_told_yet() {
+    let events = Events::default();
+    let shelf = Arc::new(Shelf::default());
+    shelf.sets.lock().extend([set(2, 1), set(30, 1)]);
+    shelf.taken.store(30, Ordering::Relaxed);
+    events.attach(shelf);
+    events.restore(20, Vec::new(), 20);
+    assert_eq!(revisions(&events.take(0, 9, 1 << 20).await.unwrap()), [2]);
+    // The reader's place moves on to where the ring begins: it can sleep there.
+    let nothing = events.take(2, 9, 1 << 20).await.unwrap();
+    assert!(matches!(nothing, Taken::UpTo(20)), "{nothing:?}");
+}
+
+#[tokio::test]
 async fn an_archive_that_stands_still_is_given_up() {
     let events = Events::default();
     let shelf = Arc::new(Shelf::default());

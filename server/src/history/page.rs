@@ -30,7 +30,9 @@ const HEADER_BYTES: usize = 65;
 pub(super) const BODY_BYTES: usize = RECORD_BYTES - HEADER_BYTES;
 /// A number that no chunk has.
 const AFTER_CHUNKS: u32 = u32::MAX;
-/// Longest body; a request's changes are at most 8 MiB, with what was before twice that.
+/// Largest set of changes that is kept, bytes: one command may delete 10,000 keys of any size.
+pub(super) const LONGEST_SET: usize = 256 << 20;
+/// Longest body: a page of one such set, whose encoding is shorter than its size in memory.
 const LONGEST_BODY: u32 = 1 << 30;
 
 pub(super) const META: &[u8] = b"m";

@@ -213,6 +213,11 @@ impl Inner {
     }
 
     fn pack(&self, store: &Store, writer: &mut Writer, entry: &Arc<Entry>) -> io::Result<()> {
+        if entry.bytes() > page::LONGEST_SET {
+            let (revision, bytes) = (entry.revision(), entry.bytes());
+            tracing::warn!("the {bytes} bytes of revision {revision} are too many for the history");
+            return self.start_over(store, writer, revision);
+        }
         let start = writer.body.len();
         page::append(entry.set(), &mut writer.body)?;
         let bytes = writer.body.len() - start;

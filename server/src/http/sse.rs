@@ -30,6 +30,10 @@ const ACCEL: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// does not read.
 const PIECE_BYTES: usize = 4 << 10;
 
+/// Size from which on a revision is told in several pieces, and made for each watcher anew: a deleted
+/// prefix may hold any number of bytes.
+const LARGE_BYTES: usize = 4 << 20;
+
 /// Tells a client how long to wait before it reconnects, milliseconds.
 const RETRY: &[u8] = b"retry: 1000\n\n";
 
@@ -91,6 +95,7 @@ pub(crate) fn changes(edge: Edge, watch: Watch, shape: impl Shape) -> Response {
         watch,
         shape,
         entries: VecDeque::new(),
+        written: 0,
         out: BytesMut::from(RETRY),
     };
     response(stream::unfold(
@@ -111,6 +116,8 @@ struct Writer<S> {
     shape: S,
     /// Changes that were taken and are not yet written.
     entries: VecDeque<Arc<Entry>>,
+    /// Changes of the first entry that are written already, where it goes out in several pieces.
+    written: usize,
     out: BytesMut,
 }
 
@@ -133,24 +140,62 @@ impl<S: Shape> Writer<S> {
     }
 
     /// Returns the next piece: whole revisions, together at most [`PIECE_BYTES`], or one that is
-    /// larger. What a client does not read stays in memory, so a piece has no room to spare.
+    /// larger, or a part of one that is [`LARGE_BYTES`]. What a client does not read stays in
+    /// memory, so a piece has no room to spare.
     fn piece(&mut self) -> Option<Bytes> {
-        while let Some(entry) = self.entries.pop_front() {
-            let revision = render(&entry, self.watch.filter(), &self.shape);
+        while let Some(entry) = self.entries.front() {
+            if entry.bytes() >= LARGE_BYTES {
+                if !self.out.is_empty() {
+                    break;
+                }
+                let (part, written) = self.part(&entry.clone());
+                self.written = written;
+                if written == 0 {
+                    self.entries.pop_front();
+                }
+                return Some(part);
+            }
+            let revision = render(entry, self.watch.filter(), &self.shape);
             if self.out.is_empty() && revision.len() >= PIECE_BYTES {
+                self.entries.pop_front();
                 return Some(revision);
             }
             if self.out.len() + revision.len() > PIECE_BYTES && !self.out.is_empty() {
-                self.entries.push_front(entry);
                 break;
             }
             if self.out.is_empty() {
                 self.out = BytesMut::with_capacity(PIECE_BYTES);
             }
             self.out.extend_from_slice(&revision);
+            self.entries.pop_front();
         }
         let piece = std::mem::take(&mut self.out);
         (!piece.is_empty()).then(|| piece.freeze())
+    }
+
+    /// Returns the next part of a large revision, and how many of its changes are written then; 0
+    /// when it is told whole. A client that loses the connection before its end resumes before its
+    /// beginning, because the id stands on its last message.
+    fn part(&self, entry: &Entry) -> (Bytes, usize) {
+        let (set, filter) = (entry.set(), self.watch.filter());
+        let last = set
+            .changes
+            .iter()
+            .rposition(|change| filter.matches(change));
+        let mut out = BytesMut::new();
+        for (at, change) in set.changes.iter().enumerate().skip(self.written) {
+            if filter.matches(change) {
+                let id = (Some(at) == last).then_some(set.revision);
+                self.shape.write_change(&mut out, set, change, id);
+            }
+            if Some(at) >= last {
+                break;
+            }
+            if out.len() >= PIECE_BYTES {
+                return (out.freeze(), at + 1);
+            }
+        }
+        (out.freeze(), 0)
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use conclave_shared::limits;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::{Answer, Node, ServiceError, WriteRequest};
 use crate::clock;
@@ -130,8 +130,9 @@ impl Node {
             queue: !claim.wait.is_zero(),
         };
         let answer = self.write(WriteRequest { op, ..frame }).await?;
-        let Outcome::LockQueued { session, .. } = answer.value else {
-            return Ok(answer);
+        let session = match answer.value {
+            Outcome::LockQueued { session, .. } if !claim.wait.is_zero() => session,
+            _ => return Ok(answer),
         };
         let ttl = Duration::from_millis(claim.ttl_ms);
         let mut keeping = self.keep(claim.lock.clone(), session, ttl, began);
@@ -148,12 +149,26 @@ impl Node {
         Ok(now)
     }
 
-    /// Claims a lock for as long as the result lives, in the queue if it must be.
+    /// Claims a lock for as long as the result lives, in the queue if it must be. A dropped future
+    /// gives the claim back, too.
     ///
     /// # Errors
     ///
     /// As [`Self::write`], and `Overloaded` when as many wait as may.
     pub async fn hold(&self, lock: LockName, owner: Arc<str>) -> Result<Hold, ServiceError> {
+        let (claimed, hold) = oneshot::channel();
+        let node = self.clone();
+        // The claim is made whether or not somebody still waits for it: then it is released here.
+        runtime::detach(async move { drop(claimed.send(node.claim_to_hold(lock, owner).await)) });
+        match hold.await {
+            Ok(hold) => hold,
+            Err(oneshot::error::RecvError { .. }) => {
+                Err(ServiceError::Internal("a claim was given up".to_owned()))
+            }
+        }
+    }
+
+    async fn claim_to_hold(&self, lock: LockName, owner: Arc<str>) -> Result<Hold, ServiceError> {
         let began = clock::now();
         let op = Op::AcquireLock {
             lock: lock.clone(),
@@ -259,8 +274,9 @@ pub(super) async fn follow_claims(node: Node) {
                     for change in &entry.set().changes {
                         if let Change::Lock(change) = change
                             && let Some(kept) = claims.get(&change.session)
+                            && let Some(standing) = standing_after(change)
                         {
-                            kept.note(standing_after(change));
+                            kept.note(standing);
                         }
                     }
                 }
@@ -281,18 +297,16 @@ pub(super) async fn follow_claims(node: Node) {
     }
 }
 
-fn standing_after(change: &LockChange) -> Standing {
-    match (change.kind, change.token) {
-        (LockChangeKind::Granted, Some(token)) => Standing::Holds { token },
-        (LockChangeKind::Queued, _) => Standing::Waiting,
-        (
-            LockChangeKind::Granted
-            | LockChangeKind::Released
-            | LockChangeKind::Expired
-            | LockChangeKind::Broken
-            | LockChangeKind::Left,
-            _,
-        ) => Standing::Lost,
+/// A claim is entered after it has waited or was granted, and the changes are followed with a delay: that
+/// it once began to wait is never news.
+fn standing_after(change: &LockChange) -> Option<Standing> {
+    match change.kind {
+        LockChangeKind::Queued => None,
+        LockChangeKind::Granted => change.token.map(|token| Standing::Holds { token }),
+        LockChangeKind::Released
+        | LockChangeKind::Expired
+        | LockChangeKind::Broken
+        | LockChangeKind::Left => Some(Standing::Lost),
     }
 }
 

@@ -26,6 +26,9 @@ const TAKE: usize = 64;
 const TAKE_BYTES: usize = 16 << 10;
 /// Keys or locks of a state that are told at a time.
 const STATE: usize = 64;
+/// Longest time that telling a state takes: until then its memory is held. A client that reads more
+/// slowly is told that it lags.
+const STATE_LIMIT: Duration = Duration::from_secs(120);
 /// Time without an id after which the client gets one to resume from.
 const PROGRESS: Duration = Duration::from_secs(5);
 /// Time between two heartbeats.
@@ -136,6 +139,7 @@ enum Stage {
 /// A frozen state that is told part by part.
 struct Telling {
     view: Arc<View>,
+    began: Instant,
     /// Where the next part starts; `None` when all are told.
     keys_from: Option<String>,
     locks_from: Option<String>,
@@ -251,6 +255,7 @@ impl Watch {
         let revision = view.applied_index;
         self.stage = Stage::State(Box::new(Telling {
             view,
+            began: clock::now(),
             keys_from: Some(String::new()),
             locks_from: Some(String::new()),
         }));
@@ -262,6 +267,13 @@ impl Watch {
 
     /// Tells the next part of a frozen state, or that it is told.
     fn tell_state(&mut self, mut telling: Box<Telling>) -> WatchEvent {
+        if clock::since(telling.began) > STATE_LIMIT {
+            self.stage = Stage::Ended;
+            return WatchEvent::Lagged {
+                resume: self.told,
+                oldest: self.events.oldest(),
+            };
+        }
         let filter = &self.request.filter;
         let state = &telling.view.state;
         let mut part = StatePart {
