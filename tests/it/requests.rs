@@ -21,7 +21,7 @@ async fn a_repeated_write_of_any_kind_gets_its_first_outcome() {
     let before = state_hash(&cluster[0]).await;
 
     // The ids come back with the log …
-    restart(&mut cluster).await;
+    cluster.restart_all().await;
     assert_eq!(state_hash(&cluster[0]).await, before);
     assert_repeated(&cluster[0], &sent).await;
 
@@ -29,7 +29,7 @@ async fn a_repeated_write_of_any_kind_gets_its_first_outcome() {
     let snapshot = cluster[0].post("/api/cluster/snapshot", "").await;
     let index = snapshot.expect_status(200).json()["snapshot_index"].as_u64();
     let later = send_every_kind(&cluster[0], "later").await;
-    restart(&mut cluster).await;
+    cluster.restart_all().await;
     let status = cluster[0].status().await;
     assert_eq!(status["snapshot_index"].as_u64(), index, "{status}");
     assert_repeated(&cluster[0], &sent).await;
@@ -101,7 +101,7 @@ async fn a_withdrawn_id_is_refused_for_good() {
     }
     assert_ne!(state_hash(node).await, before, "the other two count");
 
-    restart(&mut cluster).await;
+    cluster.restart_all().await;
     let node = &cluster[0];
     assert_withdrawn(&node.send(&write).await, "never");
     assert_eq!(settle(node, "never").await, settled);
@@ -133,7 +133,7 @@ async fn a_repetition_gets_its_first_outcome_at_any_node_and_after_any_change_of
     assert_ne!(next, leader);
     assert_repeated_everywhere(&cluster, &sent).await;
     cluster[leader].start().await;
-    restart(&mut cluster).await;
+    cluster.restart_all().await;
     assert_repeated_everywhere(&cluster, &sent).await;
 }
 
@@ -180,7 +180,7 @@ async fn a_node_that_came_by_snapshot_knows_the_first_outcomes() {
     let write = under("never", Request::put("/api/keys/never", "1"));
     assert_withdrawn(&cluster[new].send(&write).await, "never");
 
-    restart(&mut cluster).await;
+    cluster.restart_all().await;
     assert_repeated_everywhere(&cluster, &sent).await;
 }
 
@@ -336,19 +336,6 @@ async fn new_leader(cluster: &Cluster, among: &[usize]) {
         }
     })
     .await;
-}
-
-/// Kills all nodes and starts them again.
-async fn restart(cluster: &mut Cluster) {
-    for node in cluster.nodes_mut() {
-        node.kill();
-    }
-    for node in cluster.nodes_mut() {
-        node.spawn();
-    }
-    for node in cluster.nodes_mut() {
-        node.wait_ready().await;
-    }
 }
 
 /// Repeats all requests at each running node.

@@ -13,7 +13,7 @@ use conclave_tests::said::measured;
 use conclave_tests::settings::{rounds, seed};
 use conclave_tests::sse::{EventStream, Opened, Subscription};
 use conclave_tests::watch::{Break, Canon, Plan, Watcher, check};
-use conclave_tests::{Cluster, Node, Random, Request, wait_for};
+use conclave_tests::{Cluster, Node, Request, wait_for};
 use serde_json::Value;
 
 /// Time between two writes of one client: some hundreds a second in all, as a busy machine can.
@@ -54,15 +54,7 @@ fn plans(start: u64, seed: u64) -> Vec<Plan> {
             Break::Slowly,
         ),
     ];
-    let mut random = Random::new(seed);
-    let plans = asked.into_iter().map(|(name, subscription, breaks)| Plan {
-        name: name.to_owned(),
-        subscription,
-        since: start,
-        breaks,
-        seed: random.number(),
-    });
-    plans.collect()
+    Plan::each(asked, start, seed)
 }
 
 #[tokio::test]
@@ -212,15 +204,7 @@ async fn history_survives_the_end_of_every_node() {
     let newest = written.iter().filter_map(|write| write.revision).max();
     let newest = newest.expect("a write");
     cluster.wait_applied(newest).await;
-    for node in cluster.nodes_mut() {
-        node.kill();
-    }
-    for node in cluster.nodes_mut() {
-        node.spawn();
-    }
-    for node in cluster.nodes_mut() {
-        node.wait_ready().await;
-    }
+    cluster.restart_all().await;
     cluster.leader().await;
     for address in &addresses {
         let canon = Canon::read(address, newest).await;

@@ -10,7 +10,7 @@ use conclave_tests::sse::{EventStream, Subscription};
 use conclave_tests::watch::{
     Break, Canon, Entry, Message, Plan, Watcher, WatcherLog, Written, check,
 };
-use conclave_tests::{Cluster, Node, Random, Request, wait_for};
+use conclave_tests::{Cluster, Node, Request, wait_for};
 
 const WRITERS: usize = 4;
 const PACE: Duration = Duration::from_millis(20);
@@ -55,15 +55,7 @@ fn plans(start: u64, seed: u64) -> Vec<Plan> {
         ),
         ("often", all().or_snapshot(), Break::Often),
     ];
-    let mut random = Random::new(seed);
-    let plans = asked.into_iter().map(|(name, subscription, breaks)| Plan {
-        name: name.to_owned(),
-        subscription,
-        since: start,
-        breaks,
-        seed: random.number(),
-    });
-    plans.collect()
+    Plan::each(asked, start, seed)
 }
 
 #[tokio::test]

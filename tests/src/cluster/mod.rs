@@ -235,6 +235,23 @@ impl Cluster {
         self.leader().await;
     }
 
+    /// Kills all nodes and starts them again; returns when all are ready.
+    ///
+    /// # Panics
+    ///
+    /// A node does not start.
+    pub async fn restart_all(&mut self) {
+        for node in self.nodes_mut() {
+            node.kill();
+        }
+        for node in self.nodes_mut() {
+            node.spawn();
+        }
+        for node in self.nodes_mut() {
+            node.wait_ready().await;
+        }
+    }
+
     /// Waits until all running nodes have applied the same and have the same state hash, and
     /// checks that none of them has panicked. Every cluster test ends with it.
     ///

@@ -49,6 +49,26 @@ pub struct Plan {
     pub seed: u64,
 }
 
+impl Plan {
+    /// Returns a plan for each of what is asked for; all of them begin after the same revision.
+    #[must_use]
+    pub fn each<const N: usize>(
+        asked: [(&str, Subscription, Break); N],
+        since: u64,
+        seed: u64,
+    ) -> Vec<Self> {
+        let mut random = Random::new(seed);
+        let plans = asked.map(|(name, subscription, breaks)| Self {
+            name: name.to_owned(),
+            subscription,
+            since,
+            breaks,
+            seed: random.number(),
+        });
+        plans.into()
+    }
+}
+
 /// What happened to a watcher.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Entry {
