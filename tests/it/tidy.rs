@@ -48,6 +48,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("process", EVERYTHING),
     ("main", &["process"]),
     ("lib", EVERYTHING),
+    ("testing", &[]),
 ];
 
 const EVERYTHING: &[&str] = &[

@@ -1,24 +1,25 @@
 //! The changes of the past, on every node: for readers that are far behind, and for older versions
-//! of a key. Kept in sled.
+//! of a key. Pages of change sets in flat files, found by an index in sled.
 //!
 //! ```text
-//! events ring ─► task ─► writer ─► open page (memory) ─► pages (sled) ─► trimmed at the limits
-//!                                      └──── query ───────────┘
+//! events ring ─► task ─► writer ─► open page (memory) ─► pages (segments), index (sled) ─► trimmed
+//!                                      └──── query ───────────┘                          at the limits
 //! ```
 //!
 //! All of this is derived data, off the way of a write: what was applied is packed into pages
-//! (`page`) a moment later. A crash loses the open page and what sled had not yet written, and the
-//! log brings it again, because [`Archive::sync`] is called before the log lets go of anything. What
-//! the log no longer brings is a gap: then history starts over after it. A store that cannot be read
-//! is set aside when it is opened, and given up while it is used (`recovery`); either way the node
-//! goes on.
+//! (`page`) a moment later. A crash loses what came after the last [`Archive::sync`], and the log
+//! brings it again, because that is called before the log lets go of anything. What the log no
+//! longer brings is a gap: then history starts over after it. A store that cannot be read is set
+//! aside when it is opened, and given up while it is used (`recovery`); either way the node goes on.
 //!
 //! A key's versions are found backwards, from its present record to the revision that wrote it, and
 //! from there to the record before. Only where a key has ended there is a record of that.
 
+mod index;
 mod page;
 mod query;
 mod recovery;
+mod segments;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -39,7 +40,8 @@ use crate::state::ChangeSet;
 
 pub use query::{HistoryError, Version, Versions};
 
-use store::{Store, guarded};
+use index::guarded;
+use store::Store;
 use writer::{Left, Writer};
 
 /// What is taken from the ring at once, bytes.
@@ -52,13 +54,16 @@ const IDLE: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What history in memory keeps at most, bytes.
 const MEMORY_BYTES: u64 = 64 << 20;
+/// Size of a segment, bytes; less where little is kept.
+const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=16 << 20;
 
 /// How much is kept. What is above any of these goes, a page at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Newest revisions that are kept.
     pub revisions: u64,
-    /// Size of the change sets, bytes; on disk sled takes two to four times as much.
+    /// Size of the change sets, bytes. On disk it is up to 16 MiB more, which go at once, and the
+    /// index.
     pub bytes: u64,
     /// Age by the leader's and this node's wall clock, whichever says less.
     pub age: Duration,
@@ -71,6 +76,12 @@ impl Default for Limits {
             bytes: 1 << 30,
             age: Duration::from_secs(7 * 24 * 3600),
         }
+    }
+}
+
+impl Limits {
+    fn segment_bytes(&self) -> u64 {
+        (self.bytes / 8).clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end())
     }
 }
 
@@ -90,7 +101,7 @@ pub struct Stats {
 pub struct History(Arc<Inner>);
 
 struct Inner {
-    /// Where sled is; `None` in memory.
+    /// Where it is kept; `None` in memory.
     path: Option<PathBuf>,
     limits: Limits,
     /// `None` once it was closed.
@@ -131,7 +142,7 @@ impl History {
     pub fn in_memory(limits: Limits) -> Self {
         let bytes = limits.bytes.min(MEMORY_BYTES);
         let limits = Limits { bytes, ..limits };
-        let store = Some(Arc::new(Store::in_memory()));
+        let store = Some(Arc::new(Store::in_memory(limits.segment_bytes())));
         Self::at(None, limits, store, recovery::Recovered::default())
     }
 
@@ -284,8 +295,7 @@ impl Inner {
     }
 
     fn close(&self) -> io::Result<()> {
-        let mut writer = self.writer.lock();
-        let stored = self.using(|store| self.close_page(store, &mut writer));
+        let stored = self.sync();
         let given_up = self.given_up.swap(true, Ordering::AcqRel);
         drop(self.store.write().take());
         // A disk that is full or broken was reported when history was given up.

@@ -1,10 +1,10 @@
-//! The page: change sets packed into one piece of about 6 KiB, and the names of what is stored.
+//! The page: change sets packed into one piece of about 16 KiB, and the names of what the index holds.
 //!
 //! ```text
 //! m                              format of all this, and whose changes they are
 //! mf                             revision after which a store with a gap starts
-//! p [first u64][chunk u32]       a page by its first revision: a header and change sets; what does
-//!                                not fit into one record goes on in further chunks
+//! ms                             revision up to which everything is durable, and where its pages end
+//! p [first u64]                  a page by its first revision: where it is, and its header
 //! e [length u16][key][rev u64]   where a key ended: was deleted, or its time was over
 //! t [second u64] -> revision     newest revision up to the end of that second of the wall clock, of
 //!                                the last one its first; the revisions rise with the seconds
@@ -16,20 +16,17 @@
 
 use std::io;
 
+use super::index::Index;
+use super::segments::{End, Place};
 use super::store::Store;
 use crate::state::{Change, ChangeSet};
 
 /// Format of everything that is stored here. Another one is set aside.
-pub(super) const FORMAT: u8 = 1;
-/// Longest record. sled rewrites a leaf of up to 17 of them at once, and puts one of more than
-/// 128 KiB into a file of its own, which it never syncs. 6 KiB took about a tenth less processor
-/// time per change than 4; 7 were within the noise of 6.
-const RECORD_BYTES: usize = 6 << 10;
-const HEADER_BYTES: usize = 65;
-/// Longest body of a page of several sets.
-pub(super) const BODY_BYTES: usize = RECORD_BYTES - HEADER_BYTES;
-/// A number that no chunk has.
-const AFTER_CHUNKS: u32 = u32::MAX;
+pub(super) const FORMAT: u8 = 2;
+/// Size above which a page is stored. Reading one change reads and decodes its page.
+pub(super) const BODY_BYTES: usize = 16 << 10;
+/// Where a page is, its header, and its checksum.
+const RECORD_BYTES: usize = 16 + 60 + 4;
 /// Largest set of changes that is kept, bytes: one command may delete 10,000 keys of any size.
 pub(super) const LONGEST_SET: usize = 256 << 20;
 /// Longest body: a page of one such set, whose encoding is shorter than its size in memory.
@@ -37,6 +34,7 @@ const LONGEST_BODY: u32 = 1 << 30;
 
 pub(super) const META: &[u8] = b"m";
 pub(super) const META_FLOOR: &[u8] = b"mf";
+const META_SYNCED: &[u8] = b"ms";
 
 /// Revisions and bytes that were ever kept in a store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -77,10 +75,9 @@ pub(super) fn damaged(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.into())
 }
 
-pub(super) fn page_name(first: u64, chunk: u32) -> [u8; 13] {
-    let mut name = [b'p'; 13];
-    name[1..9].copy_from_slice(&first.to_be_bytes());
-    name[9..].copy_from_slice(&chunk.to_be_bytes());
+pub(super) fn page_name(first: u64) -> [u8; 9] {
+    let mut name = [b'p'; 9];
+    name[1..].copy_from_slice(&first.to_be_bytes());
     name
 }
 
@@ -114,14 +111,6 @@ pub(super) fn number(bytes: &[u8], skip: usize) -> io::Result<u64> {
         .ok_or_else(|| damaged("a number is cut off"))
 }
 
-/// Returns the first revision and the chunk that a page's name says.
-pub(super) fn parse_page_name(name: &[u8]) -> io::Result<(u64, u32)> {
-    let first = number(name, 1)?;
-    let chunk = name.get(9..13).and_then(|part| part.try_into().ok());
-    let chunk = chunk.ok_or_else(|| damaged("a page's name is cut off"))?;
-    Ok((first, u32::from_be_bytes(chunk)))
-}
-
 /// Returns the keys that end in a change set.
 pub(super) fn ends(set: &ChangeSet) -> impl Iterator<Item = &str> {
     set.changes.iter().filter_map(|change| match change {
@@ -141,56 +130,6 @@ pub(super) fn append(set: &ChangeSet, body: &mut Vec<u8>) -> io::Result<()> {
 }
 
 impl Header {
-    fn encode(&self, first: u64, body: &[u8]) -> [u8; HEADER_BYTES] {
-        let mut bytes = [0; HEADER_BYTES];
-        bytes[0] = FORMAT;
-        let numbers = [
-            self.after,
-            self.last,
-            self.before.revisions,
-            self.before.bytes,
-            self.bytes,
-            self.wall_ms,
-        ];
-        for (at, number) in numbers.into_iter().enumerate() {
-            bytes[5 + 8 * at..13 + 8 * at].copy_from_slice(&number.to_be_bytes());
-        }
-        for (at, number) in [self.sets, self.ends, self.body].iter().enumerate() {
-            bytes[53 + 4 * at..57 + 4 * at].copy_from_slice(&number.to_be_bytes());
-        }
-        let crc = checksum(first, &bytes[5..], body);
-        bytes[1..5].copy_from_slice(&crc.to_be_bytes());
-        bytes
-    }
-
-    fn decode(bytes: &[u8]) -> io::Result<Self> {
-        if bytes.len() < HEADER_BYTES || bytes[0] != FORMAT {
-            return Err(damaged("a page has no header"));
-        }
-        let long = |at: usize| number(bytes, 5 + 8 * at);
-        let short = |at: usize| -> u32 {
-            let at = 53 + 4 * at;
-            u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        };
-        let header = Self {
-            after: long(0)?,
-            last: long(1)?,
-            before: Totals {
-                revisions: long(2)?,
-                bytes: long(3)?,
-            },
-            bytes: long(4)?,
-            wall_ms: long(5)?,
-            sets: short(0),
-            ends: short(1),
-            body: short(2),
-        };
-        match header.body <= LONGEST_BODY {
-            true => Ok(header),
-            false => Err(damaged("a page's header is damaged")),
-        }
-    }
-
     /// Returns what was kept up to and with the page.
     pub(super) fn through(&self) -> Totals {
         Totals {
@@ -198,138 +137,181 @@ impl Header {
             bytes: self.before.bytes + self.bytes,
         }
     }
-
-    fn chunks(&self) -> u32 {
-        (HEADER_BYTES + self.body as usize).div_ceil(RECORD_BYTES) as u32
-    }
 }
 
-fn checksum(first: u64, header: &[u8], body: &[u8]) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&first.to_be_bytes());
-    crc.update(header);
-    crc.update(body);
-    crc.finalize()
+/// A page's record in the index.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stored {
+    pub(super) first: u64,
+    pub(super) header: Header,
+    pub(super) place: Place,
+    /// Of the first revision, the header and the body.
+    crc: u32,
 }
 
-/// Stores a page. Its first record, which makes it one, comes last.
-///
-/// # Errors
-///
-/// The store fails.
-pub(super) fn write(store: &Store, first: u64, header: &Header, body: &[u8]) -> io::Result<()> {
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
-    bytes.extend(header.encode(first, body));
-    bytes.extend(body);
-    let chunks = bytes.chunks(RECORD_BYTES).enumerate();
-    for (chunk, record) in chunks.rev() {
-        store.insert(&page_name(first, chunk as u32), record)?;
+impl Stored {
+    fn encode(&self) -> [u8; RECORD_BYTES] {
+        let mut bytes = [0; RECORD_BYTES];
+        let (place, header) = (&self.place, &self.header);
+        let numbers = [
+            place.segment,
+            place.offset,
+            header.after,
+            header.last,
+            header.before.revisions,
+            header.before.bytes,
+            header.bytes,
+            header.wall_ms,
+        ];
+        for (at, number) in numbers.into_iter().enumerate() {
+            bytes[8 * at..8 * at + 8].copy_from_slice(&number.to_be_bytes());
+        }
+        let numbers = [header.sets, header.ends, header.body, self.crc];
+        for (at, number) in numbers.into_iter().enumerate() {
+            bytes[64 + 4 * at..68 + 4 * at].copy_from_slice(&number.to_be_bytes());
+        }
+        bytes
     }
-    Ok(())
-}
 
-/// Removes a page. Its first record goes first: after a crash the rest of it is no page.
-///
-/// # Errors
-///
-/// The store fails.
-pub(super) fn remove(store: &Store, first: u64, header: &Header) -> io::Result<()> {
-    for chunk in 0..header.chunks() {
-        store.remove(&page_name(first, chunk))?;
-    }
-    Ok(())
-}
-
-/// Reads the page that begins with revision `first`.
-///
-/// # Errors
-///
-/// The store fails, or there is no such page, or it is damaged.
-pub(super) fn read(store: &Store, first: u64) -> io::Result<Page> {
-    match store.get(&page_name(first, 0))? {
-        Some(record) => complete(store, first, record),
-        None => Err(damaged(format!("page {first} is missing"))),
-    }
-}
-
-/// Reads the rest of a page whose first record is there.
-fn complete(store: &Store, first: u64, mut bytes: Vec<u8>) -> io::Result<Page> {
-    let header = Header::decode(&bytes)?;
-    for chunk in 1..header.chunks() {
-        let more = store.get(&page_name(first, chunk))?;
-        bytes.extend(more.ok_or_else(|| damaged(format!("page {first} is incomplete")))?);
-    }
-    let body = &bytes[HEADER_BYTES..];
-    let crc = checksum(first, &bytes[5..HEADER_BYTES], body);
-    if body.len() != header.body as usize || bytes[1..5] != crc.to_be_bytes() {
-        return Err(damaged(format!("page {first} is damaged")));
-    }
-    let mut sets = Vec::with_capacity(header.sets as usize);
-    let mut rest = body;
-    while !rest.is_empty() {
-        let (set, left) = postcard::take_from_bytes::<ChangeSet>(rest)
-            .map_err(|error| damaged(format!("page {first}: {error}")))?;
-        sets.push(set);
-        rest = left;
-    }
-    match sets.len() == header.sets as usize && !sets.is_empty() {
-        true => Ok(Page {
+    fn decode(name: &[u8], record: &[u8]) -> io::Result<Self> {
+        let first = number(name, 1)?;
+        if record.len() != RECORD_BYTES {
+            return Err(damaged(format!("the record of page {first} is damaged")));
+        }
+        let long = |at: usize| number(record, 8 * at);
+        let short = |at: usize| -> u32 {
+            let at = 64 + 4 * at;
+            u32::from_be_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]])
+        };
+        let stored = Self {
             first,
-            header,
-            sets,
-        }),
-        false => Err(damaged(format!("page {first} lacks change sets"))),
+            place: Place {
+                segment: long(0)?,
+                offset: long(1)?,
+            },
+            header: Header {
+                after: long(2)?,
+                last: long(3)?,
+                before: Totals {
+                    revisions: long(4)?,
+                    bytes: long(5)?,
+                },
+                bytes: long(6)?,
+                wall_ms: long(7)?,
+                sets: short(0),
+                ends: short(1),
+                body: short(2),
+            },
+            crc: short(3),
+        };
+        match stored.header.body <= LONGEST_BODY {
+            true => Ok(stored),
+            false => Err(damaged(format!("the header of page {first} is damaged"))),
+        }
+    }
+
+    fn checksum(&self, body: &[u8]) -> u32 {
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&self.first.to_be_bytes());
+        // Not the place: it is right when what is there is right.
+        crc.update(&self.encode()[16..RECORD_BYTES - 4]);
+        crc.update(body);
+        crc.finalize()
+    }
+
+    /// Reads the page itself; `None` when it was trimmed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails, or the page is damaged.
+    pub(super) fn read(&self, store: &Store) -> io::Result<Option<Page>> {
+        let Self { first, header, .. } = *self;
+        let Some(body) = store.segments.read(self.place, header.body as usize)? else {
+            return Ok(None);
+        };
+        if self.checksum(&body) != self.crc {
+            return Err(damaged(format!("page {first} is damaged")));
+        }
+        let mut sets = Vec::with_capacity(header.sets as usize);
+        let mut rest = &body[..];
+        while !rest.is_empty() {
+            let (set, left) = postcard::take_from_bytes::<ChangeSet>(rest)
+                .map_err(|error| damaged(format!("page {first}: {error}")))?;
+            sets.push(set);
+            rest = left;
+        }
+        match sets.len() == header.sets as usize && !sets.is_empty() {
+            true => Ok(Some(Page {
+                first,
+                header,
+                sets,
+            })),
+            false => Err(damaged(format!("page {first} lacks change sets"))),
+        }
     }
 }
 
-/// Reads the newest page that begins at a revision or before it.
+/// Stores a page, first itself, then what points at it.
 ///
 /// # Errors
 ///
-/// The store fails, or the page is damaged.
-pub(super) fn at_or_below(store: &Store, revision: u64) -> io::Result<Option<Page>> {
-    let last = store.last(&page_name(0, 0), &page_name(revision, AFTER_CHUNKS))?;
-    let Some((name, record)) = last else {
+/// The store fails.
+pub(super) fn write(store: &Store, first: u64, header: Header, body: &[u8]) -> io::Result<Stored> {
+    let mut stored = Stored {
+        first,
+        header,
+        place: store.segments.append(body)?,
+        crc: 0,
+    };
+    stored.crc = stored.checksum(body);
+    store.index.insert(&page_name(first), &stored.encode())?;
+    Ok(stored)
+}
+
+/// Returns the newest page that begins at a revision or before it.
+///
+/// # Errors
+///
+/// The store fails, or the page's record is damaged.
+pub(super) fn at_or_below(index: &Index, revision: u64) -> io::Result<Option<Stored>> {
+    let last = index.last(&page_name(0), &page_name(revision))?;
+    last.map(|(name, record)| Stored::decode(&name, &record))
+        .transpose()
+}
+
+/// Returns the first page after the one that begins with revision `first`.
+///
+/// # Errors
+///
+/// The store fails, or the page's record is damaged.
+pub(super) fn next(index: &Index, first: u64) -> io::Result<Option<Stored>> {
+    let Some(from) = first.checked_add(1) else {
         return Ok(None);
     };
-    match parse_page_name(&name)? {
-        (first, 0) => complete(store, first, record),
-        (first, _) => read(store, first),
-    }
-    .map(Some)
+    let next = index.first(&page_name(from), &page_name(u64::MAX))?;
+    next.map(|(name, record)| Stored::decode(&name, &record))
+        .transpose()
 }
 
-/// Reads the first page after the one that begins with revision `first`.
+/// Notes that everything up to a revision is durable, and where its pages end.
 ///
 /// # Errors
 ///
-/// The store fails, or the page is damaged.
-pub(super) fn next(store: &Store, first: u64) -> io::Result<Option<Page>> {
-    match next_record(store, first)? {
-        Some((first, record)) => complete(store, first, record).map(Some),
-        None => Ok(None),
-    }
+/// The store fails.
+pub(super) fn note_synced(index: &Index, revision: u64, end: End) -> io::Result<()> {
+    let numbers = [revision, end.segment, end.offset].map(u64::to_be_bytes);
+    index.insert(META_SYNCED, &numbers.concat())
 }
 
-/// Reads the header of the first page after the one that begins with revision `first`.
+/// Returns what [`note_synced`] noted last; zeros before that.
 ///
 /// # Errors
 ///
-/// The store fails, or the header is damaged.
-pub(super) fn next_header(store: &Store, first: u64) -> io::Result<Option<(u64, Header)>> {
-    match next_record(store, first)? {
-        Some((first, record)) => Ok(Some((first, Header::decode(&record)?))),
-        None => Ok(None),
-    }
-}
-
-fn next_record(store: &Store, first: u64) -> io::Result<Option<(u64, Vec<u8>)>> {
-    let from = page_name(first, AFTER_CHUNKS);
-    let Some((name, record)) = store.first(&from, &page_name(u64::MAX, AFTER_CHUNKS))? else {
-        return Ok(None);
+/// The store fails, or the record is damaged.
+pub(super) fn synced(index: &Index) -> io::Result<(u64, End)> {
+    let Some(noted) = index.get(META_SYNCED)? else {
+        return Ok((0, End::default()));
     };
-    match parse_page_name(&name)? {
-        (first, 0) => Ok(Some((first, record))),
-        (first, _) => Err(damaged(format!("page {first} has no beginning"))),
-    }
+    let (segment, offset) = (number(&noted, 8)?, number(&noted, 16)?);
+    Ok((number(&noted, 0)?, End { segment, offset }))
 }

@@ -127,27 +127,34 @@ impl Inner {
         };
         let end = open.first().map_or(u64::MAX, |entry| entry.revision());
         let whole = self.using(|store| {
-            let mut page = match page::at_or_below(store, after)? {
-                Some(page) => Some(page),
-                None => page::next(store, 0)?,
+            let index = &store.index;
+            let mut stored = match page::at_or_below(index, after)? {
+                Some(stored) => Some(stored),
+                None => page::next(index, 0)?,
             };
             let mut at = after;
-            while let Some(this) = page.filter(|page| page.first < end) {
-                if this.header.after > at {
+            while let Some(this) = stored.filter(|it| it.first < end) {
+                stored = page::next(index, this.first)?;
+                if this.header.last <= after {
+                    continue;
+                }
+                let page = match this.header.after > at {
+                    true => None,
+                    false => this.read(store)?,
+                };
+                let Some(page) = page else {
                     if self.floor() > after {
                         return Ok(false);
                     }
                     return Err(damaged(format!("revisions after {at} are missing")));
-                }
+                };
                 at = at.max(this.header.last);
-                let first = this.first;
-                let wanted = this.sets.into_iter().filter(|set| set.revision > after);
+                let wanted = page.sets.into_iter().filter(|set| set.revision > after);
                 for set in wanted {
                     if !add(set) {
                         return Ok(true);
                     }
                 }
-                page = page::next(store, first)?;
             }
             for entry in open.iter().filter(|entry| entry.revision() > after) {
                 if !add(entry.set().clone()) {
@@ -304,6 +311,7 @@ impl Walk<'_> {
         let earlier = match second.checked_sub(1) {
             Some(before) => self
                 .store
+                .index
                 .last(&page::time_name(0), &page::time_name(before))?
                 .map_or(Ok(0), |(_, revision)| page::number(&revision, 0))?,
             None => 0,
@@ -311,9 +319,10 @@ impl Walk<'_> {
         let mut found = earlier;
         let is_last = self
             .store
+            .index
             .first(&page::time_name(second + 1), &page::time_name(u64::MAX))?
             .is_none();
-        let mut at = match self.store.get(&page::time_name(second))? {
+        let mut at = match self.store.index.get(&page::time_name(second))? {
             // The last second has newer ones than the table says.
             _ if is_last => self.inner.taken(),
             Some(revision) => page::number(&revision, 0)?,
@@ -321,7 +330,7 @@ impl Walk<'_> {
         };
         // All changes between the two are of this second or a later one.
         while at > earlier && at > self.inner.floor() {
-            let Some(page) = page::at_or_below(self.store, at)? else {
+            let Some(page) = self.page_of(at)? else {
                 break;
             };
             let sets = page.sets.iter().rev();
@@ -371,11 +380,24 @@ impl Walk<'_> {
         }
         let is_in = |page: &&Page| (page.first..=page.header.last).contains(&revision);
         if self.page.as_ref().filter(is_in).is_none() {
-            self.page = page::at_or_below(self.store, revision)?;
+            self.page = self.page_of(revision)?;
         }
         let sets = self.page.as_ref().map_or(&[][..], |page| &page.sets);
         let set = sets.binary_search_by_key(&revision, |set| set.revision);
         Ok(set.ok().and_then(|at| step_of(&sets[at], self.key)))
+    }
+
+    /// Returns the page in which a revision would be; `None` when it is not kept.
+    fn page_of(&self, revision: u64) -> io::Result<Option<Page>> {
+        let Some(stored) = page::at_or_below(&self.store.index, revision)? else {
+            return Ok(None);
+        };
+        match stored.read(self.store)? {
+            None if revision > self.inner.floor() => {
+                Err(damaged(format!("page {} is missing", stored.first)))
+            }
+            page => Ok(page),
+        }
     }
 
     /// Returns the newest revision before `bound` at which the key ended, if that is kept.
@@ -388,7 +410,7 @@ impl Walk<'_> {
         }
         let (from, to) = (self.inner.floor() + 1, bound.saturating_sub(1));
         let (from, to) = (page::end_name(self.key, from), page::end_name(self.key, to));
-        let found = self.store.last(&from, &to)?;
+        let found = self.store.index.last(&from, &to)?;
         let revision = found.map(|(name, _)| page::number(&name, name.len() - 8));
         revision.transpose()
     }

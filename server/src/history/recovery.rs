@@ -5,8 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::page::{self, Page, damaged};
-use super::store::{Store, guarded};
+use super::index::guarded;
+use super::page::{self, Stored, damaged};
+use super::store::Store;
 use super::writer::Writer;
 use super::{History, Limits};
 
@@ -14,8 +15,8 @@ use super::{History, Limits};
 pub(super) const CONDEMNED: &str = "damaged";
 /// Lies in a directory whose store has a format: sled takes a damaged log for an empty one.
 const IN_USE: &str = "in-use";
-/// Newest pages whose checksums and order are checked before anything is built on them. A crash
-/// damages the newest first; what is wrong further back is found when it is read.
+/// Newest pages whose checksums and order are checked before anything is built on them; what is
+/// wrong further back is found when it is read.
 const CHECKED: usize = 256;
 
 /// What was found in a store.
@@ -28,14 +29,14 @@ pub(super) struct Recovered {
 
 /// Opens a directory, or an empty one in its place.
 pub(super) fn open(path: &Path, owner: &str, limits: Limits) -> History {
-    let opened = try_open(path, owner).or_else(|reason| {
+    let opened = try_open(path, owner, limits).or_else(|reason| {
         let aside = set_aside(path)?;
         tracing::warn!(
             "history cannot be used and is set aside as `{}`: {reason}. It is kept anew, from what \
              the log still has on",
             aside.display()
         );
-        try_open(path, owner)
+        try_open(path, owner, limits)
     });
     match opened {
         Ok((store, recovered)) => {
@@ -49,7 +50,7 @@ pub(super) fn open(path: &Path, owner: &str, limits: Limits) -> History {
     }
 }
 
-fn try_open(path: &Path, owner: &str) -> io::Result<(Store, Recovered)> {
+fn try_open(path: &Path, owner: &str, limits: Limits) -> io::Result<(Store, Recovered)> {
     fs::create_dir_all(path)?;
     if path.join(CONDEMNED).exists() {
         return Err(damaged("it was found damaged before"));
@@ -65,13 +66,13 @@ fn try_open(path: &Path, owner: &str) -> io::Result<(Store, Recovered)> {
         }
     }
     guarded(|| {
-        let store = Store::open(path)?;
-        if !is_new && store.get(page::META)?.is_none() {
+        let store = Store::open(path, limits.segment_bytes())?;
+        if !is_new && store.index.get(page::META)?.is_none() {
             return Err(damaged("what was in it is gone"));
         }
         let recovered = recover(&store, owner)?;
         if is_new {
-            store.sync()?;
+            store.index.sync()?;
             fs::write(&mark, [])?;
         }
         Ok((store, recovered))
@@ -104,84 +105,82 @@ fn set_aside(path: &Path) -> io::Result<PathBuf> {
 
 fn recover(store: &Store, owner: &str) -> io::Result<Recovered> {
     let meta = [&[page::FORMAT], owner.as_bytes()].concat();
-    match store.get(page::META)? {
+    let index = &store.index;
+    match index.get(page::META)? {
         Some(found) if found == meta => {}
         Some(found) if found.first() != Some(&page::FORMAT) => {
             return Err(damaged("it has another format"));
         }
         Some(_) => return Err(damaged("it is the history of another cluster")),
-        None if store.first(&[], &[0xff])?.is_some() => return Err(damaged("it has no format")),
-        None => store.insert(page::META, &meta)?,
+        None if index.first(&[], &[0xff])?.is_some() => return Err(damaged("it has no format")),
+        None => index.insert(page::META, &meta)?,
     }
-    let gap = match store.get(page::META_FLOOR)? {
+    let gap = match index.get(page::META_FLOOR)? {
         Some(floor) => page::number(&floor, 0)?,
         None => 0,
     };
-    remove_parts(store)?;
-    let Some(last) = page::at_or_below(store, u64::MAX)? else {
+    let synced = cut(store)?;
+    // A gap is noted before anything after it is stored.
+    let taken = synced.max(gap);
+    let Some(last) = page::at_or_below(index, u64::MAX)? else {
         return Ok(Recovered {
-            floor: gap,
-            taken: gap,
-            writer: Writer::starting_at(gap, page::Totals::default()),
+            floor: taken,
+            taken,
+            writer: Writer::starting_at(taken, page::Totals::default()),
         });
     };
-    check(store, &last, gap)?;
-    let front = page::next_header(store, 0)?;
-    let oldest = front.as_ref().map_or(0, |(_, header)| header.after);
-    // A gap is noted before anything after it is stored.
-    let taken = last.header.last.max(gap);
-    let times = store.last(&page::time_name(0), &page::time_name(u64::MAX))?;
+    check(store, last, gap)?;
+    let front = page::next(index, 0)?;
+    let oldest = front.as_ref().map_or(0, |front| front.header.after);
+    let times = index.last(&page::time_name(0), &page::time_name(u64::MAX))?;
     let second = times.map(|(name, _)| page::number(&name, 1)).transpose()?;
-    let mut writer = Writer {
-        front,
-        second: second.unwrap_or(0),
-        newest_in_second: last.header.after,
-        wall_ms: last.header.wall_ms,
-        ..Writer::starting_at(taken, last.header.through())
-    };
-    // The page was stored before its index.
-    writer.index(store, last.sets.iter())?;
     Ok(Recovered {
         floor: oldest.max(gap),
         taken,
-        writer,
+        writer: Writer {
+            front,
+            second: second.unwrap_or(0),
+            newest_in_second: last.header.last,
+            wall_ms: last.header.wall_ms,
+            ..Writer::starting_at(taken, last.header.through())
+        },
     })
 }
 
-/// Removes what a crash has left of pages that were being stored, at the end, or being trimmed, at
-/// the front.
-fn remove_parts(store: &Store) -> io::Result<()> {
-    let (from, to) = (page::page_name(0, 0), page::page_name(u64::MAX, u32::MAX));
-    while let Some((name, _)) = store.first(&from, &to)? {
-        if page::parse_page_name(&name)?.1 == 0 {
-            break;
-        }
-        store.remove(&name)?;
+/// Brings the index and the pages to what both certainly have: up to the revision that was made
+/// durable last, which is returned. What came later, the log brings again.
+fn cut(store: &Store) -> io::Result<u64> {
+    let index = &store.index;
+    let (synced, end) = page::synced(index)?;
+    while let Some(last) = page::at_or_below(index, u64::MAX)?.filter(|it| it.header.last > synced)
+    {
+        index.remove(&page::page_name(last.first))?;
     }
-    while let Some((name, _)) = store.last(&from, &to)? {
-        let (first, _) = page::parse_page_name(&name)?;
-        if store.get(&page::page_name(first, 0))?.is_some() {
-            break;
-        }
-        store.remove(&name)?;
+    // A segment goes when its pages were trimmed, whether or not the index had come to the disk.
+    while let Some(front) = page::next(index, 0)?.filter(|it| !store.segments.has(it.place.segment))
+    {
+        index.remove(&page::page_name(front.first))?;
     }
-    Ok(())
+    store.segments.cut(end)?;
+    Ok(synced)
 }
 
 /// Checks that the newest pages are whole and follow each other.
-fn check(store: &Store, last: &Page, gap: u64) -> io::Result<()> {
-    let (mut first, mut after) = (last.first, last.header.after);
+fn check(store: &Store, last: Stored, gap: u64) -> io::Result<()> {
+    let mut this = last;
     for _ in 0..CHECKED {
-        if after <= gap {
+        let first = this.first;
+        if this.read(store)?.is_none() {
+            return Err(damaged(format!("page {first} is missing")));
+        }
+        if this.header.after <= gap {
             break;
         }
-        let Some(earlier) = page::at_or_below(store, first - 1)? else {
-            break;
-        };
-        if earlier.header.last != after {
-            return Err(damaged(format!("revisions before {first} are missing")));
+        match page::at_or_below(&store.index, first - 1)? {
+            Some(earlier) if earlier.header.last == this.header.after => this = earlier,
+            Some(_) => return Err(damaged(format!("revisions before {first} are missing"))),
+            None => break,
         }
-        (first, after) = (earlier.first, earlier.header.after);
     }
     Ok(())
 }

@@ -4,7 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::page::{self, Header, Totals};
+use super::index::Index;
+use super::page::{self, Header, Stored, Totals};
 use super::store::Store;
 use super::{Inner, Stats};
 use crate::clock;
@@ -33,7 +34,7 @@ pub(super) struct Writer {
     /// First revision of the open page; `None` while it is empty.
     pub(super) first: Option<u64>,
     /// The oldest page that is stored.
-    pub(super) front: Option<(u64, Header)>,
+    pub(super) front: Option<Stored>,
     /// The last second in the table of times, and its newest revision, which is not there yet.
     pub(super) second: u64,
     pub(super) newest_in_second: u64,
@@ -69,7 +70,7 @@ impl Writer {
     /// Returns what is kept now, the open page included.
     fn kept(&self) -> Totals {
         let now = self.header.through();
-        let front = self.front.map_or(self.header.before, |(_, it)| it.before);
+        let front = self.front.map_or(self.header.before, |it| it.header.before);
         Totals {
             revisions: now.revisions - front.revisions,
             bytes: now.bytes - front.bytes,
@@ -84,13 +85,13 @@ impl Writer {
     /// The store fails.
     pub(super) fn index<'a>(
         &mut self,
-        store: &Store,
+        index: &Index,
         sets: impl Iterator<Item = &'a ChangeSet>,
     ) -> io::Result<()> {
         let mut newest: Option<(u64, u64)> = None;
         for set in sets {
             for key in page::ends(set) {
-                store.insert(&page::end_name(key, set.revision), &[])?;
+                index.insert(&page::end_name(key, set.revision), &[])?;
             }
             // Without a command there was no clock.
             if set.wall_time_ms == 0 {
@@ -98,36 +99,36 @@ impl Writer {
             }
             let second = set.wall_time_ms / 1000;
             if let Some((before, revision)) = newest.filter(|(before, _)| *before != second) {
-                self.note_time(store, before, revision)?;
+                self.note_time(index, before, revision)?;
             }
             newest = Some((second, set.revision));
         }
         match newest {
-            Some((second, revision)) => self.note_time(store, second, revision),
+            Some((second, revision)) => self.note_time(index, second, revision),
             None => Ok(()),
         }
     }
 
-    fn note_time(&mut self, store: &Store, second: u64, revision: u64) -> io::Result<()> {
+    fn note_time(&mut self, index: &Index, second: u64, revision: u64) -> io::Result<()> {
         let before = std::mem::replace(&mut self.newest_in_second, revision);
         if second == self.second {
             return Ok(());
         }
         if second > self.second && self.second > 0 {
-            store.insert(&page::time_name(self.second), &before.to_be_bytes())?;
+            index.insert(&page::time_name(self.second), &before.to_be_bytes())?;
         }
         while second < self.second {
             // The clock went back: up to any of the seconds after this one, this revision is now
             // the newest.
-            store.remove(&page::time_name(self.second))?;
-            let earlier = store.last(&page::time_name(0), &page::time_name(self.second))?;
+            index.remove(&page::time_name(self.second))?;
+            let earlier = index.last(&page::time_name(0), &page::time_name(self.second))?;
             let earlier = earlier
                 .map(|(name, _)| page::number(&name, 1))
                 .transpose()?;
             self.second = earlier.unwrap_or(0);
         }
         self.second = second;
-        store.insert(&page::time_name(second), &revision.to_be_bytes())
+        index.insert(&page::time_name(second), &revision.to_be_bytes())
     }
 }
 
@@ -191,7 +192,8 @@ impl Inner {
         let mut writer = self.writer.lock();
         self.using(|store| {
             self.close_page(store, &mut writer)?;
-            store.sync()
+            let taken = self.taken.load(Ordering::Acquire);
+            store.sync(|index, end| page::note_synced(index, taken, end))
         })
     }
 
@@ -199,7 +201,7 @@ impl Inner {
     fn start_over(&self, store: &Store, writer: &mut Writer, floor: u64) -> io::Result<()> {
         let taken = self.taken.load(Ordering::Acquire);
         self.close_page(store, writer)?;
-        store.insert(page::META_FLOOR, &floor.to_be_bytes())?;
+        store.index.insert(page::META_FLOOR, &floor.to_be_bytes())?;
         if writer.front.is_some() {
             tracing::warn!(
                 "history starts over at revision {}: changes after revision {taken} are missing",
@@ -244,16 +246,16 @@ impl Inner {
             body: writer.body.len() as u32,
             ..writer.header
         };
-        page::write(store, first, &header, &writer.body)?;
+        let stored = page::write(store, first, header, &writer.body)?;
         // Nobody else writes to it.
         let sets = self.open.read().clone();
-        writer.index(store, sets.iter().map(|entry| entry.set()))?;
+        writer.index(&store.index, sets.iter().map(|entry| entry.set()))?;
         // Readers look into the open page first: there is no moment in which they find neither.
         self.open.write().clear();
-        writer.front.get_or_insert((first, header));
+        writer.front.get_or_insert(stored);
         writer.header = empty_page(header.last, header.through());
         writer.body.clear();
-        writer.body.shrink_to(page::BODY_BYTES * 4);
+        writer.body.shrink_to(page::BODY_BYTES * 2);
         Ok(())
     }
 
@@ -263,22 +265,26 @@ impl Inner {
         let now = clock::wall_ms().min(writer.wall_ms);
         let too_old = now.saturating_sub(clock::millis(self.limits.age));
         let mut trimmed = 0;
-        while let Some((first, front)) = writer.front {
+        while let Some(front) = writer.front {
             let kept = writer.kept();
-            let is_needless = front.last <= self.floor()
-                || kept.revisions - u64::from(front.sets) >= self.limits.revisions
+            let header = &front.header;
+            let is_needless = header.last <= self.floor()
+                || kept.revisions - u64::from(header.sets) >= self.limits.revisions
                 || kept.bytes > self.limits.bytes
-                || front.wall_ms < too_old;
+                || header.wall_ms < too_old;
             if !is_needless || trimmed == TRIMMED_AT_ONCE {
                 break;
             }
-            self.floor.fetch_max(front.last, Ordering::AcqRel);
-            self.remove_page(store, first, &front)?;
-            writer.front = page::next_header(store, first)?;
+            self.floor.fetch_max(header.last, Ordering::AcqRel);
+            self.remove_page(store, &front)?;
+            writer.front = page::next(&store.index, front.first)?;
             trimmed += 1;
         }
         if trimmed > 0 {
-            self.trim_times(store)?;
+            self.trim_times(&store.index)?;
+            if let Some(front) = &writer.front {
+                store.segments.remove_before(front.place.segment)?;
+            }
         }
         Ok(match trimmed {
             TRIMMED_AT_ONCE => Left::Some,
@@ -286,27 +292,26 @@ impl Inner {
         })
     }
 
-    fn remove_page(&self, store: &Store, first: u64, header: &Header) -> io::Result<()> {
-        let ends = match header.ends {
-            0 => Vec::new(),
-            _ => page::read(store, first)?.sets,
-        };
-        page::remove(store, first, header)?;
-        for set in &ends {
-            for key in page::ends(set) {
-                store.remove(&page::end_name(key, set.revision))?;
+    fn remove_page(&self, store: &Store, stored: &Stored) -> io::Result<()> {
+        if stored.header.ends > 0
+            && let Some(page) = stored.read(store)?
+        {
+            for set in &page.sets {
+                for key in page::ends(set) {
+                    store.index.remove(&page::end_name(key, set.revision))?;
+                }
             }
         }
-        Ok(())
+        store.index.remove(&page::page_name(stored.first))
     }
 
-    fn trim_times(&self, store: &Store) -> io::Result<()> {
+    fn trim_times(&self, index: &Index) -> io::Result<()> {
         let (from, to) = (page::time_name(0), page::time_name(u64::MAX));
-        while let Some((name, revision)) = store.first(&from, &to)? {
+        while let Some((name, revision)) = index.first(&from, &to)? {
             if page::number(&revision, 0)? > self.floor() {
                 break;
             }
-            store.remove(&name)?;
+            index.remove(&name)?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{ALL, OWNER, Place, Random, World, assert_answers, taken};
 use crate::events::Archive;
-use crate::history::{History, HistoryError, page};
+use crate::history::{History, HistoryError, Limits, page};
 
 #[test]
 fn another_cluster_and_another_format_are_set_aside() {
@@ -20,7 +20,7 @@ fn another_cluster_and_another_format_are_set_aside() {
         history.sync().unwrap();
         if let Some(format) = format {
             let store = history.0.store().unwrap();
-            store.insert(page::META, &[format]).unwrap();
+            store.index.insert(page::META, &[format]).unwrap();
         }
     }
     drop(place.open(ALL));
@@ -33,8 +33,9 @@ fn another_cluster_and_another_format_are_set_aside() {
 
 /// Damages the files of a closed history; returns what was done.
 fn damage(folder: &Path, random: &mut Random) -> String {
-    let mut files: Vec<_> = fs::read_dir(folder)
-        .unwrap()
+    let folders = [folder.to_owned(), folder.join("pages")];
+    let entries = folders.iter().flat_map(|it| fs::read_dir(it).unwrap());
+    let mut files: Vec<_> = entries
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.is_file() && fs::metadata(path).unwrap().len() > 0)
         .collect();
@@ -122,6 +123,39 @@ fn damage_is_never_served_and_ends_with_a_usable_history() {
     }
     println!("{outcomes:?}");
     assert!(outcomes.contains_key("set aside"), "{outcomes:?}");
+}
+
+#[test]
+fn pages_that_are_lost_are_damage() {
+    let place = Place::new();
+    let mut world = World::new();
+    world.puts("a", 500, 500);
+    let history = place.open(Limits {
+        bytes: 1 << 20,
+        ..ALL
+    });
+    history.0.take(0, &world.entries(0));
+    history.sync().unwrap();
+    drop(history);
+    let segments = || {
+        let entries = fs::read_dir(place.path().join("pages")).unwrap();
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    };
+    let paths = segments();
+    assert!(paths.len() > 3, "{paths:?}");
+    // The oldest are trimmed before the index says so.
+    fs::remove_file(&paths[0]).unwrap();
+    let history = place.open(ALL);
+    assert_eq!(place.set_aside(), [""; 0]);
+    assert!(history.floor() > 0 && taken(&history) == world.revision);
+    assert_answers(&world, &history, &mut Random::new(1));
+    drop(history);
+    // Nothing else ever goes.
+    fs::remove_file(&paths[2]).unwrap();
+    drop(place.open(ALL));
+    assert_eq!(place.set_aside(), ["history.broken-1"]);
 }
 
 #[test]

@@ -358,14 +358,54 @@ fn what_is_too_old_or_too_much_goes() {
     assert!(history.floor() >= 150, "{history:?}");
     // Nothing is left behind of what was trimmed.
     let mut names = Vec::new();
-    let store = history.0.store().unwrap();
+    let index = &history.0.store().unwrap().index;
     let mut from = vec![b'e'];
-    while let Some((name, _)) = store.first(&from, &[0xff]).unwrap() {
+    while let Some((name, _)) = index.first(&from, &[0xff]).unwrap() {
         from = [&name[..], &[0]].concat();
         names.push((name[0], name));
     }
     let of = |kind| names.iter().filter(|(it, _)| *it == kind).count();
     assert_eq!((of(b'e'), of(b't')), (0, 1), "ends and times");
+}
+
+#[test]
+fn the_disk_holds_little_more_than_what_is_kept() {
+    let place = Place::new();
+    let limits = Limits {
+        bytes: 1 << 20,
+        ..ALL
+    };
+    let (mut world, history) = (World::new(), place.open(limits));
+    for _ in 0..40 {
+        world.puts("a", 1_000, 100);
+        history.0.take(0, &world.entries(taken(&history)));
+        let size = history.0.store().unwrap().segments.size();
+        assert!(size <= (1 << 20) + 2 * limits.segment_bytes(), "{size}");
+    }
+    assert!(history.floor() > 2_000, "{history:?}");
+    assert_answers(&world, &history, &mut Random::new(1));
+}
+
+#[test]
+fn a_crash_keeps_what_was_made_durable() {
+    let place = Place::new();
+    let mut world = World::new();
+    let history = place.open(ALL);
+    for _ in 0..3 {
+        world.puts("a", 1_000, 100);
+        history.0.take(0, &world.entries(taken(&history)));
+        history.sync().unwrap();
+        let durable = world.revision;
+        world.puts("b", 1_000, 100);
+        history.0.take(0, &world.entries(taken(&history)));
+        let crashed = place.crash();
+        let again = crashed.open(ALL);
+        assert_eq!(crashed.set_aside(), [""; 0]);
+        assert_eq!((again.floor(), taken(&again)), (0, durable));
+        // The log brings the rest.
+        again.0.take(0, &world.entries(durable - 10));
+        assert_answers(&world, &again, &mut Random::new(1));
+    }
 }
 
 #[tokio::test]
