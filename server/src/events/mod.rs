@@ -20,7 +20,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::runtime;
 use crate::state::ChangeSet;
@@ -34,6 +34,8 @@ use ring::Ring;
 const TAIL_BYTES: usize = 8 << 20;
 /// Longest time that applying waits for an archive that cannot keep up.
 const ARCHIVE_PATIENCE: Duration = Duration::from_secs(5);
+/// Readers that are served from the archive at the same time; the others wait for their turn.
+const ARCHIVE_READS: usize = 4;
 
 /// Keeps the changes that the ring has let go of.
 pub trait Archive: Send + Sync {
@@ -89,10 +91,21 @@ pub struct Events(Arc<Inner>);
 struct Inner {
     ring: parking_lot::RwLock<Ring>,
     archive: OnceLock<Arc<dyn Archive>>,
+    reads: Reads,
     /// Wakes readers after changes.
     published: Notify,
     /// Wakes whoever waits for the archive to take something.
     archived: Notify,
+}
+
+/// Turns to read from the archive: readers that are behind may be many, each on a thread with memory
+/// of its own.
+struct Reads(Arc<Semaphore>);
+
+impl Default for Reads {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(ARCHIVE_READS)))
+    }
 }
 
 impl std::fmt::Debug for Events {
@@ -275,8 +288,13 @@ impl Events {
                 oldest: self.oldest(),
             });
         };
+        let turn = self.0.reads.0.clone().acquire_owned().await;
         let applied = self.applied();
-        let mut read = runtime::blocking(move || archive.read(after, bytes)).await??;
+        let read = move || {
+            let _turn = turn;
+            archive.read(after, bytes)
+        };
+        let mut read = runtime::blocking(read).await??;
         if read.first().is_some_and(|set| set.revision > applied) {
             // After a restart the archive may know what the log is yet to bring again; up to what is
             // applied, there is nothing.
