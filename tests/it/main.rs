@@ -8,6 +8,7 @@ mod gaps;
 mod http_input;
 mod increments;
 mod isolation;
+mod large_snapshots;
 mod linearizable;
 mod listing;
 mod lock_connections;

@@ -5,6 +5,7 @@
 pub mod feed;
 pub mod increments;
 pub mod lock_contenders;
+pub mod marks;
 pub mod repeats;
 pub mod stale_reads;
 pub mod stalled;
