@@ -39,3 +39,5 @@ pub mod storage;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
+#[cfg(not(feature = "simulation"))]
+pub mod tools;

@@ -2,13 +2,15 @@
 
 use std::process::ExitCode;
 
-use conclave_server::config::{self, Parsed};
-use conclave_server::{app, telemetry};
+use conclave_server::config::{self, ConfigError, LogFormat, Parsed, Tool};
+use conclave_server::{app, telemetry, tools};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Exit status for a wrong command line, as BSD's `sysexits.h` has it.
+/// Exit statuses for a wrong command line and a wrong configuration file, as BSD's `sysexits.h` has
+/// them.
 const USAGE: u8 = 64;
+const CONFIG: u8 = 78;
 
 #[expect(
     clippy::print_stdout,
@@ -26,9 +28,13 @@ pub(crate) fn main() -> ExitCode {
             println!("{text}");
             return ExitCode::SUCCESS;
         }
+        Ok(Parsed::Tool(tool)) => return run_tool(&tool),
         Err(error) => {
             eprintln!("conclave: {error}");
-            return ExitCode::from(USAGE);
+            return ExitCode::from(match error {
+                ConfigError::File(_) => CONFIG,
+                _ => USAGE,
+            });
         }
     };
     if let Err(error) = telemetry::start(&config.log_filter, config.log_format) {
@@ -40,6 +46,46 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => {
             eprintln!("conclave: {error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is what a person reads"
+)]
+fn run_tool(tool: &Tool) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let runtime = match (runtime, telemetry::start("warn", LogFormat::Text)) {
+        (Ok(runtime), Ok(())) => runtime,
+        (Err(error), _) => {
+            eprintln!("conclave: {error}");
+            return ExitCode::FAILURE;
+        }
+        (_, Err(error)) => {
+            eprintln!("conclave: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(tools::run(tool, |line| eprintln!("conclave: {line}")));
+    runtime.shutdown_background();
+    match result {
+        Ok(report) => {
+            match report.is_aside {
+                true => eprintln!("{}", report.text),
+                false => println!("{}", report.text),
+            }
+            match report.has_findings {
+                true => ExitCode::FAILURE,
+                false => ExitCode::SUCCESS,
+            }
+        }
+        Err(failure) => {
+            eprintln!("conclave: {failure}");
+            ExitCode::from(failure.status as u8)
         }
     }
 }

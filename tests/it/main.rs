@@ -3,6 +3,7 @@
 
 mod clock_jumps;
 mod cluster;
+mod configuration;
 mod failures;
 mod gaps;
 mod http_input;
@@ -18,11 +19,13 @@ mod metrics;
 mod past;
 mod power;
 mod random_input;
+mod recovery;
 mod requests;
 mod seeds;
 mod stalled_watchers;
 mod startup;
 mod tidy;
+mod tools;
 mod transactions;
 mod ttl;
 mod vanish;

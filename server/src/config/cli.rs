@@ -1,10 +1,12 @@
-//! Flags and environment. Every flag with one dash or two; flags win over the environment.
+//! What a node can be told, and what follows from it. A setting is one field of [`Flags`]: its
+//! attributes give the flag, the variable and the default, and the key of the configuration file has
+//! the flag's name. [`resolve`] makes a [`Config`] of all of them.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Parser};
 use conclave_shared::limits;
 
 use super::{HostPort, InvalidAddress};
@@ -15,8 +17,14 @@ use crate::raft::RaftOptions;
 /// Without -join an empty data directory becomes a new one-node cluster; a used one goes on where
 /// it was. Every flag may be written with one dash or two.
 #[derive(Debug, Parser)]
-#[command(name = "conclave", version, max_term_width = 100)]
-struct Flags {
+#[command(name = "conclave", version, max_term_width = 100, after_help = AFTER_HELP,
+          override_usage = "conclave [FLAGS] [DATA_DIR]\n       conclave COMMAND …")]
+pub(super) struct Flags {
+    /// Read settings from this TOML file; its keys are the names of the flags below. Flags win over
+    /// the environment, and the environment over the file.
+    #[arg(short = 'c', long, env = "CONCLAVE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
     /// Name of this node [default: the Raft address].
     #[arg(long, env = "CONCLAVE_ID", value_name = "NAME")]
     id: Option<String>,
@@ -53,7 +61,10 @@ struct Flags {
     join_timeout: Duration,
 
     /// Keep everything in memory: nothing is written, every start is a new member.
-    #[arg(long, env = "CONCLAVE_INMEM")]
+    #[arg(long, env = "CONCLAVE_INMEM", action = ArgAction::Set, value_name = "BOOL",
+          num_args = 0..=1, require_equals = true, default_value = "false",
+          default_missing_value = "true", hide_possible_values = true,
+          value_parser = BoolishValueParser::new())]
     inmem: bool,
 
     /// Name of the environment, shown in the status.
@@ -80,9 +91,10 @@ struct Flags {
           default_value_t = HistoryOptions::default().bytes)]
     history_bytes: u64,
 
-    /// Age up to which the history keeps changes [default: 168h].
-    #[arg(long, env = "CONCLAVE_HISTORY_AGE", value_name = "TIME", value_parser = duration)]
-    history_age: Option<Duration>,
+    /// Age up to which the history keeps changes.
+    #[arg(long, env = "CONCLAVE_HISTORY_AGE", value_name = "TIME", default_value = "168h",
+          value_parser = duration)]
+    history_age: Duration,
 
     /// Log level and filter, such as `info` or `conclave_server=debug`.
     #[arg(
@@ -97,10 +109,27 @@ struct Flags {
     #[arg(long, env = "CONCLAVE_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
 
-    /// Data directory [default: ./data/ID].
-    #[arg(value_name = "DATA_DIR", env = "CONCLAVE_DATA_DIR")]
+    /// Data directory, written as a flag [default: ./data/ID].
+    #[arg(long, env = "CONCLAVE_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
+
+    /// Data directory.
+    #[arg(value_name = "DATA_DIR")]
+    pub(super) directory: Option<PathBuf>,
 }
+
+/// What stands below the flags.
+const AFTER_HELP: &str = "\
+Commands, each with a --help of its own:
+  conclave config   prints the configuration that these flags, variables and files come to
+  conclave doctor   looks for what would keep a node from running well here
+  conclave backup   saves the state of a running or stopped node in a file
+  conclave restore  makes a new one-node cluster out of such a file
+  conclave recover  makes a new one-node cluster out of the directory of one dead member
+A data directory of such a name is written as a path: ./backup.
+
+Exit codes: 0 clean stop, 1 cannot start or go on, 64 wrong command line,
+78 wrong configuration file.";
 
 /// Form of the log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -179,55 +208,42 @@ pub enum ConfigError {
     Port(String),
     #[error("-join: {0} is this node's own address")]
     JoinSelf(HostPort),
+    /// The configuration file cannot be used; the text names it, and the line.
+    #[error("{0}")]
+    File(String),
 }
 
-/// What the command line asks for.
-#[derive(Debug)]
-pub enum Parsed {
-    Run(Box<Config>),
-    /// `--help` or `--version`: print the text and end well.
-    Show(String),
-}
-
-/// Parses flags and environment.
-///
-/// # Errors
-///
-/// A flag is unknown, or a value is not acceptable; the text names it.
-pub fn parse(
-    arguments: impl IntoIterator<Item = OsString>,
-    port: Option<String>,
-) -> Result<Parsed, ConfigError> {
-    let flags = match Flags::try_parse_from(arguments.into_iter().map(two_dashes)) {
-        Ok(flags) => flags,
-        Err(error) if !error.use_stderr() => return Ok(Parsed::Show(error.to_string())),
-        Err(error) => return Err(ConfigError::Usage(error.to_string().trim_end().to_owned())),
-    };
-    resolve(flags, port).map(|config| Parsed::Run(Box::new(config)))
-}
-
-/// Go's flag package, which the seeds use, takes `-id` and `--id` alike.
-fn two_dashes(argument: OsString) -> OsString {
-    let Some(text) = argument.to_str() else {
-        return argument;
-    };
-    let long = text.strip_prefix('-').filter(|rest| {
-        rest.len() > 1 && rest.starts_with(|first: char| first.is_ascii_alphabetic())
-    });
-    match long {
-        // `-c file` and `-h` stay short; everything longer is a long flag.
-        Some(rest) => format!("--{rest}").into(),
-        None => argument,
+impl ConfigError {
+    /// Returns the flag that it is about.
+    pub(super) const fn flag(&self) -> Option<&'static str> {
+        match self {
+            Self::Address { flag, .. } | Self::Unspecified { flag, .. } => Some(flag),
+            Self::Name => Some("-id"),
+            Self::JoinSelf(_) => Some("-join"),
+            Self::Usage(_) | Self::Port(_) | Self::File(_) => None,
+        }
     }
 }
 
-fn resolve(flags: Flags, port: Option<String>) -> Result<Config, ConfigError> {
-    let http = match (&flags.haddr, port.filter(|port| !port.is_empty())) {
+impl Flags {
+    pub(super) fn data_directory(&self, default: Option<PathBuf>) -> Option<PathBuf> {
+        let given = self.directory.as_ref().or(self.data_dir.as_ref());
+        given.cloned().or(default)
+    }
+}
+
+pub(super) fn default_directory(name: &str) -> PathBuf {
+    PathBuf::from("data").join(file_name(name))
+}
+
+/// Makes a configuration of what is set. `port` is the environment's `PORT`.
+pub(super) fn resolve(flags: Flags, port: Option<&str>) -> Result<Config, ConfigError> {
+    let http = match (&flags.haddr, port) {
         (Some(text), _) => address("-haddr", text)?,
         (None, Some(port)) => {
             let number = port
                 .parse()
-                .map_err(|_not_a_port| ConfigError::Port(port.clone()))?;
+                .map_err(|_not_a_port| ConfigError::Port(port.to_owned()))?;
             HostPort {
                 host: "localhost".to_owned(),
                 port: number,
@@ -252,10 +268,7 @@ fn resolve(flags: Flags, port: Option<String>) -> Result<Config, ConfigError> {
     let http_listen = listen("-haddr", "-hlisten", &http, flags.hlisten.as_deref())?;
     let raft_listen = listen("-raddr", "-rlisten", &raft, flags.rlisten.as_deref())?;
     let name_given = flags.id.is_some();
-    let name = flags.id.unwrap_or_else(|| raft.to_string());
-    if name.is_empty() || name.len() > limits::NODE_NAME_BYTES || name.contains(char::is_control) {
-        return Err(ConfigError::Name);
-    }
+    let name = node_name(flags.id.clone().unwrap_or_else(|| raft.to_string()))?;
     let mut join = Vec::new();
     for text in flags.join.iter().filter(|text| !text.is_empty()) {
         let target = address("-join", text)?;
@@ -264,9 +277,7 @@ fn resolve(flags: Flags, port: Option<String>) -> Result<Config, ConfigError> {
         }
         join.push(target);
     }
-    let data_dir = flags
-        .data_dir
-        .unwrap_or_else(|| PathBuf::from("data").join(file_name(&name)));
+    let data_dir = flags.data_directory(Some(default_directory(&name)));
     Ok(Config {
         name_given,
         name,
@@ -276,7 +287,7 @@ fn resolve(flags: Flags, port: Option<String>) -> Result<Config, ConfigError> {
         raft_listen,
         join,
         join_timeout: flags.join_timeout,
-        data_dir: (!flags.inmem).then_some(data_dir),
+        data_dir: data_dir.filter(|_| !flags.inmem),
         env: flags.env,
         raft_options: RaftOptions {
             snapshot_log_bytes: flags.snapshot_log_bytes.max(1),
@@ -286,11 +297,20 @@ fn resolve(flags: Flags, port: Option<String>) -> Result<Config, ConfigError> {
         history: HistoryOptions {
             revisions: flags.history_revisions,
             bytes: flags.history_bytes,
-            age: flags.history_age.unwrap_or(HistoryOptions::default().age),
+            age: flags.history_age,
         },
         log_filter: flags.log,
         log_format: flags.log_format,
     })
+}
+
+/// Checks a node's name.
+pub(super) fn node_name(name: String) -> Result<String, ConfigError> {
+    match name.is_empty() || name.len() > limits::NODE_NAME_BYTES || name.contains(char::is_control)
+    {
+        true => Err(ConfigError::Name),
+        false => Ok(name),
+    }
 }
 
 /// consens knows one port per node: the Raft port follows from it.
@@ -306,7 +326,7 @@ fn address(flag: &'static str, text: &str) -> Result<HostPort, ConfigError> {
         .map_err(|source| ConfigError::Address { flag, source })
 }
 
-fn listen(
+pub(super) fn listen(
     flag: &'static str,
     listen: &'static str,
     advertised: &HostPort,
@@ -353,107 +373,4 @@ fn duration(text: &str) -> Result<Duration, String> {
         .checked_mul(unit_ms)
         .map(Duration::from_millis)
         .ok_or_else(wrong)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn run(arguments: &[&str]) -> Result<Config, ConfigError> {
-        with_port(arguments, None)
-    }
-
-    fn with_port(arguments: &[&str], port: Option<&str>) -> Result<Config, ConfigError> {
-        let all = std::iter::once("conclave").chain(arguments.iter().copied());
-        match parse(all.map(OsString::from), port.map(str::to_owned))? {
-            Parsed::Run(config) => Ok(*config),
-            Parsed::Show(text) => panic!("{text}"),
-        }
-    }
-
-    #[test]
-    fn the_seeds_flags_work_with_one_dash_and_two() {
-        for dash in ["-", "--"] {
-            let flag = |name: &str| format!("{dash}{name}");
-            let config = run(&[
-                &flag("id"),
-                "node1",
-                &flag("haddr"),
-                "localhost:11001",
-                &flag("raddr"),
-                "localhost:12001",
-                &flag("join"),
-                ":11000",
-                "/tmp/node1",
-            ])
-            .unwrap();
-            assert_eq!(config.name, "node1");
-            assert_eq!(config.http.to_string(), "localhost:11001");
-            assert_eq!(config.join[0].to_string(), "localhost:11000");
-            assert_eq!(
-                config.data_dir.as_deref(),
-                Some(std::path::Path::new("/tmp/node1"))
-            );
-        }
-    }
-
-    #[test]
-    fn defaults_are_those_of_keyval() {
-        let config = run(&[]).unwrap();
-        assert_eq!(config.http.to_string(), "localhost:11000");
-        assert_eq!(config.raft.to_string(), "localhost:12000");
-        assert_eq!(
-            (config.name.as_str(), config.name_given),
-            ("localhost:12000", false)
-        );
-        assert_eq!(
-            config.data_dir.unwrap(),
-            PathBuf::from("data/localhost_12000")
-        );
-    }
-
-    #[test]
-    fn port_alone_sets_both_ports_as_consens_would() {
-        let config = with_port(&[], Some("3000")).unwrap();
-        assert_eq!(config.http.to_string(), "localhost:3000");
-        assert_eq!(config.raft.to_string(), "localhost:13000");
-        let high = with_port(&[], Some("60000")).unwrap();
-        assert_eq!(high.raft.port, 50_000);
-        let flag = with_port(&["-haddr", "localhost:9"], Some("3000")).unwrap();
-        assert_eq!(flag.http.port, 9, "a flag wins over the environment");
-    }
-
-    #[test]
-    fn bad_values_name_the_flag() {
-        for (arguments, word) in [
-            (vec!["-haddr", "nonsense"], "-haddr"),
-            (vec!["-haddr", "0.0.0.0:11000"], "-hlisten"),
-            (vec!["-raddr", "0.0.0.0:11000"], "-rlisten"),
-            (vec!["-id", ""], "-id"),
-            (vec!["-join", "localhost:11000"], "-join"),
-            (vec!["-join-timeout", "soon"], "join-timeout"),
-            (vec!["-nope"], "nope"),
-            (vec!["a", "b"], "'b'"),
-        ] {
-            let error = run(&arguments).unwrap_err().to_string();
-            assert!(error.contains(word), "{arguments:?}: {error}");
-        }
-        let error = with_port(&[], Some("x")).unwrap_err().to_string();
-        assert!(error.contains("PORT"), "{error}");
-    }
-
-    #[test]
-    fn an_unspecified_address_can_be_bound_with_the_listen_flag() {
-        let config = run(&["-haddr", "n1:11000", "-hlisten", "0.0.0.0:11000"]).unwrap();
-        assert_eq!(config.http_listen.to_string(), "0.0.0.0:11000");
-        assert_eq!(config.http.to_string(), "n1:11000");
-    }
-
-    #[test]
-    fn help_is_no_error() {
-        for flag in ["-h", "-help", "--help"] {
-            let all = ["conclave", flag].map(OsString::from);
-            assert!(matches!(parse(all, None), Ok(Parsed::Show(_))), "{flag}");
-        }
-    }
 }

@@ -20,7 +20,7 @@ use super::proposals::Outcomes;
 use crate::raft::{Member, NodeId, RaftOptions, TypeConfig};
 use crate::runtime;
 use crate::state::{Command, Outcome};
-use crate::storage::{Published, Raft};
+use crate::storage::{Published, Raft, SnapshotFile};
 
 /// Wakes when leadership, term or membership change.
 pub(super) type FactChanges =
@@ -444,6 +444,14 @@ impl Consensus {
             .trigger()
             .snapshot()
             .await
+            .map_err(|error| error.to_string())
+    }
+
+    /// Returns the newest snapshot of this node.
+    pub(super) async fn newest_snapshot(&self) -> Result<Option<SnapshotFile>, String> {
+        let newest = self.raft.get_snapshot().await;
+        newest
+            .map(|newest| newest.map(|newest| newest.snapshot))
             .map_err(|error| error.to_string())
     }
 

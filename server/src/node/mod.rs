@@ -9,6 +9,7 @@
 //! A `default` read of one key on a follower is forwarded. A `default` listing, which may be large,
 //! is served here instead, from a state that has applied what the leader's lease vouches for.
 
+pub mod backup;
 mod consensus;
 mod contact;
 mod error;
@@ -110,6 +111,8 @@ struct Inner {
     /// The newest heartbeat of change streams; the lock is held while one is taken.
     heartbeat: Mutex<Option<Arc<watch::Heartbeat>>>,
     keeper: Arc<locks::Keeper>,
+    /// Room for backups on their way.
+    backups: Arc<Semaphore>,
     /// What this node keeps of the past; set once, before it answers.
     #[cfg(not(feature = "simulation"))]
     history: past::Kept,
@@ -163,6 +166,7 @@ impl Node {
             request_ids: RequestIds::new(),
             heartbeat: Mutex::default(),
             keeper: Arc::default(),
+            backups: Arc::new(Semaphore::new(backup::AT_ONCE)),
             #[cfg(not(feature = "simulation"))]
             history: past::Kept::new(),
             facts_changed: Notify::new(),

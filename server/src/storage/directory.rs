@@ -95,8 +95,9 @@ pub enum DirectoryError {
 #[derive(Debug)]
 pub struct DataDirectory {
     path: PathBuf,
-    /// Unlocked by the kernel when the file is closed, also after a SIGKILL.
-    _lock: File,
+    /// Unlocked by the kernel when the file is closed, also after a SIGKILL. `None` for a directory
+    /// without the file, which is only looked at.
+    _lock: Option<File>,
 }
 
 impl DataDirectory {
@@ -111,27 +112,56 @@ impl DataDirectory {
             source,
         };
         fs::create_dir_all(path).map_err(io_error)?;
-        for entry in fs::read_dir(path).map_err(io_error)? {
-            let name = entry.map_err(io_error)?.file_name();
-            let is_set_aside = name.to_string_lossy().starts_with(SET_ASIDE);
-            if !is_set_aside && !OWN_ENTRIES.iter().any(|own| name == *own) {
-                let entry = name.to_string_lossy().into_owned();
-                return Err(DirectoryError::Foreign {
-                    path: path.to_owned(),
-                    entry,
-                });
-            }
-        }
+        only_own_entries(path)?;
         let lock = File::options()
             .create(true)
             .truncate(false)
             .write(true)
             .open(path.join(LOCK_FILE))
             .map_err(io_error)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-            rustix::io::Errno::WOULDBLOCK => DirectoryError::Locked(path.to_owned()),
-            other => io_error(other.into()),
-        })?;
+        Self::locked(path, Some(lock))
+    }
+
+    /// Locks a directory without changing anything in it, to read what a stopped node left. Whoever
+    /// made it has also made its lock file: where there is none, nobody runs on it.
+    ///
+    /// # Errors
+    ///
+    /// It is not there, cannot be read, or is locked.
+    pub fn open_stopped(path: &Path) -> Result<Self, DirectoryError> {
+        let io_error = |source| DirectoryError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        fs::read_dir(path).map_err(io_error)?;
+        let lock = match File::open(path.join(LOCK_FILE)) {
+            Ok(lock) => Some(lock),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(io_error(error)),
+        };
+        Self::locked(path, lock)
+    }
+
+    /// Looks at a directory that a node may be running on. Nothing may be read of it but its identity.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or holds files of somebody else.
+    pub fn look_at(path: &Path) -> Result<Self, DirectoryError> {
+        only_own_entries(path)?;
+        Self::locked(path, None)
+    }
+
+    fn locked(path: &Path, lock: Option<File>) -> Result<Self, DirectoryError> {
+        if let Some(lock) = &lock {
+            flock(lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+                rustix::io::Errno::WOULDBLOCK => DirectoryError::Locked(path.to_owned()),
+                other => DirectoryError::Io {
+                    path: path.to_owned(),
+                    source: other.into(),
+                },
+            })?;
+        }
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,
@@ -204,6 +234,26 @@ impl DataDirectory {
         fs::rename(&temporary, self.path.join(IDENTITY_FILE))?;
         File::open(&self.path)?.sync_all()
     }
+}
+
+/// Refuses a directory that holds files of somebody else.
+fn only_own_entries(path: &Path) -> Result<(), DirectoryError> {
+    let io_error = |source| DirectoryError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    for entry in fs::read_dir(path).map_err(io_error)? {
+        let name = entry.map_err(io_error)?.file_name();
+        let is_set_aside = name.to_string_lossy().starts_with(SET_ASIDE);
+        if !is_set_aside && !OWN_ENTRIES.iter().any(|own| name == *own) {
+            let entry = name.to_string_lossy().into_owned();
+            return Err(DirectoryError::Foreign {
+                path: path.to_owned(),
+                entry,
+            });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ mod codec;
 mod directory;
 mod log_store;
 mod memory_log;
+#[cfg(not(feature = "simulation"))]
+mod offline;
 mod snapshot_file;
 mod snapshots;
 mod state_machine;
@@ -31,6 +33,8 @@ use crate::raft::{Entry, NodeId, Payload, TypeConfig};
 
 pub use directory::{DataDirectory, DirectoryError, Formation, Identity};
 pub use log_store::{LogStore, approximate_size};
+#[cfg(not(feature = "simulation"))]
+pub use offline::{Figures, LogEnd, Place, Whole, last_known_members};
 pub use snapshot_file::SnapshotFile;
 pub use snapshots::{IncomingSnapshot, Snapshots};
 pub use state_machine::{Published, StateMachine};

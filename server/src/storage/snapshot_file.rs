@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -33,6 +33,31 @@ pub struct SnapshotFile {
 }
 
 impl SnapshotFile {
+    /// Opens a file, whatever is in it.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        Ok(Self {
+            path: Some(path.to_owned()),
+            bytes: file.metadata()?.len(),
+            file: Arc::new(file),
+        })
+    }
+
+    /// Reads and verifies it whole. Blocks.
+    pub(super) fn read(&self) -> io::Result<(SnapshotMeta, Contents)> {
+        read(&self.file).map_err(|error| match &self.path {
+            None => error,
+            Some(path) => io::Error::new(
+                error.kind(),
+                format!("snapshot `{}`: {error}", path.display()),
+            ),
+        })
+    }
+
     /// Reads up to `buffer.len()` bytes at a position; 0 means the end.
     ///
     /// # Errors
@@ -48,7 +73,7 @@ impl SnapshotFile {
     ///
     /// The snapshot is damaged or was cut off, or the disk fails.
     pub fn verify(&self) -> io::Result<SnapshotMeta> {
-        verify(&self.file)
+        Ok(verify(&self.file)?.meta)
     }
 }
 
@@ -66,19 +91,20 @@ impl Read for FromStart<'_> {
     }
 }
 
+/// The first record.
 #[derive(Debug, Serialize, Deserialize)]
-struct Header {
-    meta: SnapshotMeta,
-    revision: u64,
+pub(super) struct Header {
+    pub(super) meta: SnapshotMeta,
+    pub(super) revision: u64,
     log_time_ms: u64,
     wall_time_ms: u64,
-    keys: u64,
+    pub(super) keys: u64,
     /// Settled requests, which follow the keys, oldest first.
     requests: u64,
     /// Log index of the newest settled request that was forgotten.
     forgotten: u64,
     /// Locks, which follow the requests.
-    locks: u64,
+    pub(super) locks: u64,
     /// Newest changes, oldest first, which follow the locks: a new node can show them to whoever
     /// resumes there.
     changes: u64,
@@ -179,7 +205,7 @@ pub(super) fn read_meta(file: &File) -> io::Result<SnapshotMeta> {
 }
 
 /// Checks every record's checksum and their number, without building the state.
-pub(super) fn verify(file: &File) -> io::Result<SnapshotMeta> {
+pub(super) fn verify(file: &File) -> io::Result<Header> {
     let mut input = BufReader::with_capacity(BUFFER_BYTES, FromStart { file, position: 0 });
     let mut buffer = Vec::new();
     let header: Header = take(&mut input, &mut buffer)?;
@@ -189,7 +215,7 @@ pub(super) fn verify(file: &File) -> io::Result<SnapshotMeta> {
         }
     }
     nothing_follows(&mut input)?;
-    Ok(header.meta)
+    Ok(header)
 }
 
 fn nothing_follows(input: &mut impl Read) -> io::Result<()> {

@@ -94,6 +94,12 @@ impl Snapshots {
         Ok(Self::at(Place::Directory(directory.to_owned())))
     }
 
+    /// Returns what is in a directory, which is not touched: only for reading.
+    #[cfg(not(feature = "simulation"))]
+    pub(super) fn read_only(directory: &Path) -> Self {
+        Self::at(Place::Directory(directory.to_owned()))
+    }
+
     pub(super) fn in_memory() -> Self {
         Self::at(Place::Memory(Mutex::default()))
     }
@@ -149,14 +155,7 @@ impl Snapshots {
 
     /// Verifies a snapshot whole and makes it the current one. Blocks.
     pub(super) fn install(&self, file: SnapshotFile) -> io::Result<(SnapshotMeta, Contents)> {
-        let name = file.path.clone();
-        let (meta, contents) = snapshot_file::read(&file.file).map_err(|error| match name {
-            None => error,
-            Some(path) => io::Error::new(
-                error.kind(),
-                format!("snapshot `{}`: {error}", path.display()),
-            ),
-        })?;
+        let (meta, contents) = file.read()?;
         self.publish(&meta, file)?;
         Ok((meta, contents))
     }
@@ -167,15 +166,7 @@ impl Snapshots {
             Place::Memory(current) => current.lock().clone(),
             Place::Directory(directory) => match newest(directory)? {
                 None => None,
-                Some(path) => {
-                    let file = File::open(&path)?;
-                    let bytes = file.metadata()?.len();
-                    Some(SnapshotFile {
-                        path: Some(path),
-                        file: Arc::new(file),
-                        bytes,
-                    })
-                }
+                Some(path) => Some(SnapshotFile::open(&path)?),
             },
         };
         let Some(file) = file else { return Ok(None) };

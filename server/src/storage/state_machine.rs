@@ -180,6 +180,38 @@ impl StateMachine {
         self.published.clone()
     }
 
+    /// Starts over with what a snapshot holds.
+    pub(super) fn load(&mut self, meta: SnapshotMeta, contents: Contents) {
+        let Contents {
+            state,
+            requests,
+            floor,
+            tail,
+        } = contents;
+        self.applied = meta.last_log_id;
+        self.membership = meta.last_membership;
+        self.published.note_membership(&self.membership);
+        {
+            let mut live = self.published.live.write();
+            live.view.state = state;
+            live.requests = requests;
+            self.stamp(&mut live);
+        }
+        self.published.applied.notify_waiters();
+        let applied = self.applied.map_or(0, |id| id.index());
+        self.published.events.restore(floor, tail, applied);
+    }
+
+    /// Returns everything that a snapshot of it would hold.
+    pub(super) fn whole(&self) -> (SnapshotMeta, State, Requests, Tail) {
+        let meta = SnapshotMeta {
+            last_log_id: self.applied,
+            last_membership: self.membership.clone(),
+        };
+        let (state, requests) = self.published.freeze();
+        (meta, state, requests, self.published.events.tail())
+    }
+
     /// Applies entries in their order, and answers whoever waits for them once readers see it.
     async fn apply_batch(&mut self, batch: &mut Vec<EntryResponder<TypeConfig>>) {
         let bytes: usize = batch
@@ -334,13 +366,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        let (meta, state, requests, tail) = self.whole();
         SnapshotBuilder {
-            meta: SnapshotMeta {
-                last_log_id: self.applied,
-                last_membership: self.membership.clone(),
-            },
-            frozen: self.published.freeze(),
-            tail: self.published.events.tail(),
+            meta,
+            frozen: (state, requests),
+            tail,
             published: self.published.clone(),
             snapshots: self.snapshots.clone(),
         }
@@ -355,25 +385,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let bytes = file.bytes;
         let install = move || snapshots.install(file);
         let (meta, contents) = runtime::blocking(install).await??;
-        let Contents {
-            state,
-            requests,
-            floor,
-            tail,
-        } = contents;
-        self.applied = meta.last_log_id;
-        self.membership = meta.last_membership;
-        self.published.note_membership(&self.membership);
+        self.load(meta, contents);
         self.published.note_snapshot(bytes);
-        {
-            let mut live = self.published.live.write();
-            live.view.state = state;
-            live.requests = requests;
-            self.stamp(&mut live);
-        }
-        self.published.applied.notify_waiters();
-        let applied = self.applied.map_or(0, |id| id.index());
-        self.published.events.restore(floor, tail, applied);
         Ok(())
     }
 

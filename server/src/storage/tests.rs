@@ -13,10 +13,13 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::type_config::TypeConfigExt;
 use openraft::{RaftLogReader, RaftSnapshotBuilder, StorageError};
 
-use super::{LogStore, Snapshots, StateMachine, Storage, Wal};
+use super::{
+    DataDirectory, DirectoryError, Formation, Identity, LogEnd, LogStore, Place, Snapshots,
+    StateMachine, Storage, Wal, Whole,
+};
 use crate::events::Events;
 use crate::metrics::Metrics;
-use crate::raft::{Entry, LogId, Payload, TypeConfig, Vote};
+use crate::raft::{ClusterId, Entry, LogId, Member, Payload, TypeConfig, Vote};
 use crate::state::{Command, Condition, Key, Op, Put, RequestId, View};
 
 struct Durable;
@@ -383,4 +386,104 @@ async fn a_received_snapshot_of_another_length_than_announced_is_refused() {
     incoming.write(b"half").unwrap();
     let error = incoming.finish(8).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+}
+
+/// Makes what a killed node left: an identity, a log with `written`, and no more.
+async fn dead_node(written: Vec<Entry>) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = DataDirectory::open(folder.path()).unwrap();
+    let identity = Identity {
+        cluster: ClusterId([7; 16]),
+        id: 1,
+        name: "n".to_owned(),
+        formation: Formation::Formed,
+    };
+    directory.write_identity(&identity).unwrap();
+    let (_, file) = closed_log(folder.path(), written).await;
+    (folder, file)
+}
+
+async fn read_dead(folder: &Path) -> io::Result<(Whole, LogEnd)> {
+    let scratch = tempfile::tempdir().unwrap();
+    let directory = DataDirectory::open_stopped(folder).unwrap();
+    Whole::of_directory(&directory, scratch.path()).await
+}
+
+/// Entries that nobody committed are taken along, up to the hole that a power cut left.
+#[tokio::test]
+async fn a_stopped_directory_is_read_whole_and_left_as_it_is() {
+    const BLOCK: u64 = 4_096;
+    let (folder, file) = dead_node(entries(3, 0..60, 700)).await;
+    let (whole, end) = read_dead(folder.path()).await.unwrap();
+    assert_eq!(
+        (whole.figures().last, end.committed),
+        (Place { index: 59, term: 3 }, 0)
+    );
+
+    let out = OpenOptions::new().write(true).open(&file).unwrap();
+    out.sync_all().unwrap();
+    let flags = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(&out, flags, 5 * BLOCK, 2 * BLOCK).unwrap();
+    drop(out);
+    let before = fs::read(&file).unwrap();
+    let (whole, _) = read_dead(folder.path()).await.unwrap();
+    let last = whole.figures().last.index;
+    assert!((15..30).contains(&last), "{last} entries before the hole");
+    assert_eq!(fs::read(&file).unwrap(), before);
+
+    let locked = DataDirectory::open(folder.path()).unwrap();
+    let error = DataDirectory::open_stopped(folder.path()).unwrap_err();
+    assert!(matches!(error, DirectoryError::Locked(_)), "{error}");
+    drop(locked);
+}
+
+#[tokio::test]
+async fn damage_in_a_stopped_directory_names_its_own_file() {
+    let (folder, file) = dead_node(entries(1, 0..60, 700)).await;
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[8_192..12_288].fill(0);
+    fs::write(&file, &bytes).unwrap();
+    let error = read_dead(folder.path()).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    let name = file.display().to_string();
+    assert!(error.to_string().contains(&name), "{error}");
+
+    let (folder, _) = dead_node(Vec::new()).await;
+    let error = read_dead(folder.path()).await.unwrap_err();
+    assert!(error.to_string().contains("neither"), "{error}");
+}
+
+#[tokio::test]
+async fn a_founded_directory_begins_after_everything_of_the_old_log() {
+    let (folder, _) = dead_node(entries(3, 0..60, 10)).await;
+    let (whole, _) = read_dead(folder.path()).await.unwrap();
+    let figures = whole.figures();
+    let member = Member {
+        name: "new".to_owned(),
+        ..Member::default()
+    };
+    let target = tempfile::tempdir().unwrap();
+    // It had voted in a term of which it has no entry.
+    let identity = whole.found(target.path(), &member, 8).await.unwrap();
+    assert_eq!((identity.id, &*identity.name), (60, "new"));
+    assert_ne!(identity.cluster, ClusterId([7; 16]));
+
+    let mut log = reopen(&target.path().join("raft")).unwrap();
+    let state = log.get_log_state().await.unwrap();
+    assert_eq!(
+        state
+            .last_purged_log_id
+            .map(|id| (id.leader_id.term, id.index())),
+        Some((9, 60))
+    );
+    assert_eq!(state.last_log_id, state.last_purged_log_id);
+    assert_eq!(log.read_vote().await.unwrap(), Some(Vote::new(9, 60)));
+    drop(log);
+    let again = read_dead(target.path()).await.unwrap().0.figures();
+    assert_eq!(
+        (again.revision, again.keys),
+        (figures.revision, figures.keys)
+    );
+    let members: Vec<_> = again.members.into_iter().collect();
+    assert_eq!(members, [(60, (member, true))]);
 }

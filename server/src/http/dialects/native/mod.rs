@@ -2,6 +2,7 @@
 //!
 //! Tansu's key routes are the same ones: `-d value=world` is `http::form`'s work.
 
+mod backup;
 mod cluster;
 mod events;
 mod keys;
@@ -42,7 +43,10 @@ pub(crate) fn router() -> Router<Edge> {
         .route("/api/txn", post(txn::transact))
         .route("/api/cluster/members", post(cluster::add_member))
         .route("/api/cluster/transfer", post(cluster::transfer))
-        .route("/api/cluster/snapshot", post(cluster::snapshot))
+        .route(
+            "/api/cluster/snapshot",
+            get(backup::download).post(cluster::snapshot),
+        )
         .route(
             "/api/requests/{id}",
             get(requests::look_up).delete(requests::settle),
