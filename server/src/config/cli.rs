@@ -84,6 +84,15 @@ struct Flags {
     #[arg(long, env = "CONCLAVE_HISTORY_AGE", value_name = "TIME", value_parser = duration)]
     history_age: Option<Duration>,
 
+    /// Remove a member that has not answered the leader for this long, such as 24h; set it on all
+    /// nodes [default: never].
+    #[arg(long, env = "CONCLAVE_REMOVE_DEAD_AFTER", value_name = "TIME", value_parser = dead_after)]
+    remove_dead_after: Option<Duration>,
+
+    /// Leave the cluster for good before a clean stop.
+    #[arg(long, env = "CONCLAVE_LEAVE_ON_STOP")]
+    leave_on_stop: bool,
+
     /// Log level and filter, such as `info` or `conclave_server=debug`.
     #[arg(
         long,
@@ -145,6 +154,8 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     pub env: String,
     pub raft_options: RaftOptions,
+    /// A clean stop removes the node from its cluster first.
+    pub leave_on_stop: bool,
     pub history: HistoryOptions,
     pub log_filter: String,
     pub log_format: LogFormat,
@@ -251,6 +262,7 @@ fn resolve(flags: Flags, port: Option<String>) -> Result<Config, ConfigError> {
     };
     let http_listen = listen("-haddr", "-hlisten", &http, flags.hlisten.as_deref())?;
     let raft_listen = listen("-raddr", "-rlisten", &raft, flags.rlisten.as_deref())?;
+    let raft_options = raft_options(&flags);
     let name_given = flags.id.is_some();
     let name = flags.id.unwrap_or_else(|| raft.to_string());
     if name.is_empty() || name.len() > limits::NODE_NAME_BYTES || name.contains(char::is_control) {
@@ -278,11 +290,8 @@ fn resolve(flags: Flags, port: Option<String>) -> Result<Config, ConfigError> {
         join_timeout: flags.join_timeout,
         data_dir: (!flags.inmem).then_some(data_dir),
         env: flags.env,
-        raft_options: RaftOptions {
-            snapshot_log_bytes: flags.snapshot_log_bytes.max(1),
-            snapshot_log_keep: flags.snapshot_log_keep,
-            ..RaftOptions::default()
-        },
+        raft_options,
+        leave_on_stop: flags.leave_on_stop,
         history: HistoryOptions {
             revisions: flags.history_revisions,
             bytes: flags.history_bytes,
@@ -291,6 +300,15 @@ fn resolve(flags: Flags, port: Option<String>) -> Result<Config, ConfigError> {
         log_filter: flags.log,
         log_format: flags.log_format,
     })
+}
+
+fn raft_options(flags: &Flags) -> RaftOptions {
+    RaftOptions {
+        snapshot_log_bytes: flags.snapshot_log_bytes.max(1),
+        snapshot_log_keep: flags.snapshot_log_keep,
+        remove_dead_after: flags.remove_dead_after,
+        ..RaftOptions::default()
+    }
 }
 
 /// consens knows one port per node: the Raft port follows from it.
@@ -353,6 +371,15 @@ fn duration(text: &str) -> Result<Duration, String> {
         .checked_mul(unit_ms)
         .map(Duration::from_millis)
         .ok_or_else(wrong)
+}
+
+/// At least some elections long: a member that restarts must not be taken for a dead one.
+fn dead_after(text: &str) -> Result<Duration, String> {
+    let after = duration(text)?;
+    match after >= Duration::from_secs(5) {
+        true => Ok(after),
+        false => Err(format!("`{text}` is shorter than 5s")),
+    }
 }
 
 #[cfg(test)]
