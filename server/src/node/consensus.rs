@@ -249,6 +249,14 @@ impl Consensus {
         }));
     }
 
+    /// Returns whether a membership that has this node is committed.
+    pub(super) fn is_committed_member(&self) -> bool {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.committed_membership_config.membership();
+        membership.nodes().any(|(id, _)| *id == self.id)
+    }
+
     /// Returns log positions as Raft last reported them.
     #[must_use]
     pub fn progress(&self) -> LogProgress {

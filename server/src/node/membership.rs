@@ -51,11 +51,10 @@ impl Node {
         }
     }
 
-    /// Waits until this node sees itself in the membership, or for ever.
+    /// Waits until this node is certainly a member, or for ever.
     pub async fn added(&self) {
         let mut changes = self.0.consensus.fact_changes();
-        let me = self.0.consensus.id();
-        while !self.0.consensus.facts().members.contains_key(&me) {
+        while !self.0.consensus.is_committed_member() {
             if !self.0.consensus.next_facts(&mut changes).await {
                 // Raft has stopped: it never will.
                 std::future::pending::<()>().await;

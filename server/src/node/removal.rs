@@ -119,7 +119,7 @@ impl Node {
             refusal,
             swap,
         } = self.plan(&facts, request)?;
-        let in_doubt = matches!(refusal, Some(ServiceError::WouldLoseQuorum(_)));
+        let in_doubt = !has_majority(&plan.before) || !has_majority(&plan.after);
         if in_doubt && self.led_for().is_none_or(|time| time < FIRST_ANSWERS) {
             return Err(self.no_leader("the leader is new and does not know yet who answers it"));
         }
@@ -127,7 +127,9 @@ impl Node {
             return Ok(plan);
         }
         match refusal {
-            Some(ServiceError::WouldLoseQuorum(_)) if request.force => {
+            Some(ServiceError::WouldLoseQuorum(_))
+                if request.force && has_majority(&plan.before) =>
+            {
                 tracing::warn!("forced: {}", plan.text);
             }
             Some(refusal) => return Err(refusal),
@@ -166,6 +168,11 @@ impl Node {
             MemberAction::Remove => None,
             MemberAction::Promote => self.promotion_refused(facts, id),
         };
+        // Without a majority the change would wait in the log, and come true at a bad moment.
+        let refusal = refusal.or_else(|| {
+            let text = "no majority of the voters answers: nothing can be changed before one does";
+            (!has_majority(&before)).then(|| ServiceError::MembershipConflict(text.to_owned()))
+        });
         let plan = MemberPlan {
             action: request.action,
             node: facts.name_of(id),

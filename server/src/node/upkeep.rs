@@ -108,7 +108,9 @@ impl Node {
             let voters = swap.voters_after(facts);
             let me = self.0.consensus.id();
             let fits = voters.len() <= limits::VOTERS && voters.contains(&me);
-            (fits && has_majority(&self.tally(&voters))).then_some(swap)
+            let sides = [&facts.voters, &voters];
+            let agreed = sides.iter().all(|voters| has_majority(&self.tally(voters)));
+            (fits && agreed).then_some(swap)
         })
     }
 
@@ -132,7 +134,9 @@ impl Node {
                 ..Swap::default()
             },
         };
-        if !has_majority(&self.tally(&swap.voters_after(facts))) {
+        // Without a majority it would wait in the log until the dead one is back to agree.
+        let sides = [facts.voters.clone(), swap.voters_after(facts)];
+        if !sides.iter().all(|voters| has_majority(&self.tally(voters))) {
             return None;
         }
         for id in swap.voters_gone.iter().chain(&swap.learners_gone) {
