@@ -43,6 +43,8 @@ struct Churn {
     cluster: Cluster,
     /// The members, by their index in the cluster.
     members: Vec<usize>,
+    /// One that is killed while others change.
+    down: Option<usize>,
     random: Random,
 }
 
@@ -65,8 +67,14 @@ impl Churn {
         self.cluster.addresses_of(&self.members)
     }
 
+    /// Returns a member that is up.
     fn any(&mut self) -> usize {
-        self.members[self.random.below(self.members.len())]
+        loop {
+            let index = self.members[self.random.below(self.members.len())];
+            if self.down != Some(index) {
+                return index;
+            }
+        }
     }
 
     /// Returns a member that is not the given one.
@@ -79,7 +87,20 @@ impl Churn {
         }
     }
 
+    /// Makes a change, now and then with another member down.
     async fn make(&mut self, change: Change) {
+        if self.members.len() >= MEMBERS && self.random.one_in(3) {
+            let index = self.any();
+            self.cluster[index].kill();
+            self.down = Some(index);
+        }
+        self.make_now(change).await;
+        if let Some(index) = self.down.take() {
+            self.cluster[index].start().await;
+        }
+    }
+
+    async fn make_now(&mut self, change: Change) {
         match change {
             Change::RemoveLeader if self.members.len() >= MEMBERS => self.remove_leader().await,
             Change::Add if self.members.len() > MEMBERS => self.remove_leader().await,
@@ -101,16 +122,27 @@ impl Churn {
         }
     }
 
+    /// Asks until the cluster has done it: who is asked to take over may be down.
+    async fn insist(&self, asked: usize, request: &Request) {
+        let what = format!("{request}");
+        wait_for(&what, AGREED_WITHIN, async || {
+            let answer = self.cluster[asked].send(request).await;
+            match answer.status {
+                200 => Ok(()),
+                // It was done, and the answer lost.
+                404 if answer.json()["code"] == "member_not_found" => Ok(()),
+                409 | 503 | 504 => Err(format!("{answer:?}")),
+                _ => panic!("{request}: {answer:?}"),
+            }
+        })
+        .await;
+    }
+
     async fn remove_leader(&mut self) {
         let leader = self.cluster.leader().await;
         let asked = self.another(leader);
         let target = format!("/api/cluster/members/{}", self.cluster[leader].name());
-        let plan = self.cluster[asked]
-            .delete(&target)
-            .await
-            .expect_status(200)
-            .json();
-        assert_eq!(plan["done"], true, "{plan}");
+        self.insist(asked, &Request::delete(&target)).await;
         self.members.retain(|index| *index != leader);
         if self.random.one_in(2) {
             let status = self.cluster[leader].stop().await;
@@ -180,10 +212,8 @@ impl Churn {
         let to = self.another(leader);
         let asked = self.any();
         let body = format!(r#"{{"to":"{}"}}"#, self.cluster[to].name());
-        let answer = self.cluster[asked]
-            .post("/api/cluster/transfer", &body)
-            .await;
-        assert_eq!(answer.status, 200, "{answer:?}");
+        let request = Request::post("/api/cluster/transfer", body);
+        self.insist(asked, &request).await;
     }
 
     /// Waits until every member has the same members, all of them voters, and the same leader.
@@ -249,6 +279,7 @@ async fn nothing_is_lost_while_the_members_change() {
     let mut churn = Churn {
         cluster,
         members: (0..MEMBERS).collect(),
+        down: None,
         random,
     };
     let id = churn.cluster[0].status().await["cluster_id"].clone();

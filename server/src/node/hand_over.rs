@@ -45,11 +45,16 @@ impl Node {
     fn successor(&self, facts: &Facts, to: Option<&str>) -> Result<NodeId, ServiceError> {
         let lease = self.0.options.raft.lease();
         if let Some(name) = to {
-            return facts
-                .members_named(name)
-                .map(|(id, _)| id)
-                .find(|id| facts.voters.contains(id))
-                .ok_or_else(|| ServiceError::MemberNotFound(name.to_owned()));
+            let mut named = facts.members_named(name).map(|(id, _)| id);
+            let voter = named.find(|id| facts.voters.contains(id));
+            let voter = voter.ok_or_else(|| ServiceError::MemberNotFound(name.to_owned()))?;
+            // Asking one that is away would hold up writes for nothing.
+            return match self.silence(voter) > 2 * self.0.options.raft.election_max {
+                true => Err(ServiceError::MembershipConflict(format!(
+                    "`{name}` does not answer"
+                ))),
+                false => Ok(voter),
+            };
         }
         // One that is away may have as much of the log as the others.
         let answers = |ack: Option<Duration>| ack.is_some_and(|age| age < lease);
