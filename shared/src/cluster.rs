@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::ErrorCode;
+
 /// A node's part in its cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -51,6 +53,10 @@ pub struct FollowerProgress {
     pub match_index: u64,
     /// Time since the follower's last answer; null when it never answered this leader.
     pub last_ack_ms: Option<u64>,
+    /// Time for which it has not answered, as far as this leader can know: since its last answer, or
+    /// since this leader was elected.
+    #[serde(default)]
+    pub silent_ms: u64,
 }
 
 /// A digest of the replicated state at one revision. Nodes at the same revision have the same one.
@@ -92,6 +98,9 @@ pub struct NodeStatus {
     /// On a leader only; else empty.
     pub followers: Vec<FollowerProgress>,
     pub members: Vec<MemberAddress>,
+    /// Nodes that tried to reach this address as one of another cluster, newest first.
+    #[serde(default)]
+    pub foreign_peers: Vec<ForeignPeer>,
     pub watchers: u64,
     pub locks: u64,
     pub keys: u64,
@@ -105,6 +114,18 @@ pub struct NodeStatus {
     pub now_ms: u64,
 }
 
+/// A node of another cluster that takes this node's address for that of one of its members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignPeer {
+    /// The name it gave.
+    pub node: String,
+    /// Where its connection came from.
+    pub address: String,
+    pub cluster_id: String,
+    /// Time since it last tried.
+    pub age_ms: u64,
+}
+
 /// How many voters the cluster can still lose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuorumStatus {
@@ -115,6 +136,17 @@ pub struct QuorumStatus {
     pub can_lose: u64,
 }
 
+/// Whether a member does its part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberState {
+    Ok,
+    /// It did not answer the asking node this time.
+    Unreachable,
+    /// It has not answered its leader for 10 s.
+    Dead,
+}
+
 /// One member, asked by the answering node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberStatus {
@@ -123,6 +155,7 @@ pub struct MemberStatus {
     /// Null when the member did not answer.
     pub role: Option<Role>,
     pub reachable: bool,
+    pub state: MemberState,
     pub status: Option<NodeStatus>,
     /// Why there is no status.
     pub error: Option<String>,
@@ -137,4 +170,30 @@ pub struct ClusterStatus {
     pub term: u64,
     pub quorum: QuorumStatus,
     pub members: Vec<MemberStatus>,
+}
+
+/// What is to be done with a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberAction {
+    Remove,
+    Promote,
+}
+
+/// What a change of one member does to the cluster: done, or with `dry_run` only said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberPlan {
+    pub action: MemberAction,
+    pub node: String,
+    /// Raft id of the member.
+    pub id: u64,
+    pub done: bool,
+    /// Without `force`.
+    pub allowed: bool,
+    /// Why not, as the code that the refusal has.
+    pub refusal: Option<ErrorCode>,
+    pub before: QuorumStatus,
+    pub after: QuorumStatus,
+    /// All of it in words.
+    pub text: String,
 }

@@ -76,6 +76,12 @@ error_codes! {
     KeyNotFound = "key_not_found", 404;
     /// The route exists, but not with this method.
     MethodNotAllowed = "method_not_allowed", 405;
+    /// The member is a voter already.
+    AlreadyVoter = "already_voter", 409;
+    /// A membership change was begun and is not known to be finished: look at the members.
+    ChangeUnfinished = "change_unfinished", 504;
+    /// The only voter cannot be removed: nothing would be left.
+    LastVoter = "last_voter", 409;
     /// A live member has this name.
     NameInUse = "name_in_use", 409;
     /// There is no leader, or it could not be reached. Nothing was applied.
@@ -86,6 +92,8 @@ error_codes! {
     NotBuilt = "not_built", 501;
     /// There is no such member.
     MemberNotFound = "member_not_found", 404;
+    /// This node was removed from its cluster: it answers `stale` reads and nothing else.
+    NodeRemoved = "node_removed", 503;
     /// The node has not applied enough yet to answer.
     NotCaughtUp = "not_caught_up", 503;
     /// The node to be added is not empty, or does not wait to be joined.
@@ -108,6 +116,10 @@ error_codes! {
     TokenSuperseded = "token_superseded", 412;
     /// As many streams are open on this node as may.
     TooManyStreams = "too_many_streams", 429;
+    /// The cluster has as many voters as it may.
+    TooManyVoters = "too_many_voters", 409;
+    /// Fewer voters than a majority would answer after the change; `force` makes it nevertheless.
+    WouldLoseQuorum = "would_lose_quorum", 409;
 }
 
 impl ErrorCode {
@@ -127,9 +139,15 @@ impl ErrorCode {
             | Self::Starting
             | Self::TooManyStreams => true,
             Self::TooLarge
+            | Self::AlreadyVoter
+            | Self::ChangeUnfinished
             | Self::ConditionFailed
             | Self::CrossSite
             | Self::CursorExpired
+            | Self::LastVoter
+            | Self::NodeRemoved
+            | Self::TooManyVoters
+            | Self::WouldLoseQuorum
             | Self::IdempotencyKeyReused
             | Self::Internal
             | Self::InvalidArgument
@@ -154,8 +172,13 @@ impl ErrorCode {
     #[must_use]
     pub const fn applied(self) -> Applied {
         match self {
-            Self::OutcomeUnknown | Self::Internal => Applied::Unknown,
+            Self::OutcomeUnknown | Self::ChangeUnfinished | Self::Internal => Applied::Unknown,
             Self::BodyTimeout
+            | Self::AlreadyVoter
+            | Self::LastVoter
+            | Self::NodeRemoved
+            | Self::TooManyVoters
+            | Self::WouldLoseQuorum
             | Self::TooLarge
             | Self::ConditionFailed
             | Self::MembershipConflict

@@ -92,7 +92,9 @@ async fn ask_one(target: &HostPort, request: &JoinRequest, deadline: Instant) ->
                 Ok(_joined) => Said::Added,
                 Err(AskError::Unreachable(error)) => Said::Later(error.to_string()),
                 Err(AskError::Refused(
-                    error @ (ServiceError::NoLeader { .. } | ServiceError::MembershipConflict(_)),
+                    error @ (ServiceError::NoLeader { .. }
+                    | ServiceError::MembershipConflict(_)
+                    | ServiceError::ChangeUnfinished(_)),
                 )) => Said::Later(error.to_string()),
                 Err(AskError::Refused(error)) => Said::No(error.to_string()),
             }
@@ -141,6 +143,7 @@ async fn ask_http(target: &HostPort, request: &JoinRequest) -> Result<Said, Http
         Ok(problem) => match problem.code {
             ErrorCode::NoLeader
             | ErrorCode::MembershipConflict
+            | ErrorCode::ChangeUnfinished
             | ErrorCode::Starting
             | ErrorCode::Draining
             | ErrorCode::Overloaded => Said::Later(problem.detail),

@@ -24,6 +24,10 @@ use start::{Started, start_node};
 
 /// Requests under way may finish in this time when the node stops.
 const FINISH: Duration = Duration::from_secs(5);
+/// Longest wait for the cluster to let this node go.
+const LEAVE: Duration = Duration::from_secs(10);
+/// A node that was invited sees itself in the membership within this time.
+const SHOWN: Duration = Duration::from_secs(5);
 /// Time between two looks at whether Raft still runs.
 const WATCH: Duration = Duration::from_millis(250);
 
@@ -72,9 +76,15 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
 
     let result = tokio::select! {
         () = stop.cancelled() => Ok(()),
-        reason = fatal(&started) => Err(anyhow::anyhow!("this node cannot go on: {reason}")),
+        reason = watch(&started, directory.as_ref()) => Err(anyhow::anyhow!("this node cannot go on: {reason}")),
     };
     edge.drain();
+    if result.is_ok() && config.leave_on_stop && !started.node.is_removed() {
+        leave(&started).await;
+    }
+    if started.node.is_removed() {
+        note_removed(directory.as_ref());
+    }
     started.stop(result.is_ok()).await;
     http_stop.cancel();
     http_tasks.close();
@@ -89,13 +99,37 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     result
 }
 
-/// Ends when Raft has stopped by itself, with the reason.
-async fn fatal(started: &Started) -> String {
+/// Ends when Raft has stopped by itself, with the reason. Meanwhile it notes when the node is
+/// removed.
+async fn watch(started: &Started, directory: Option<&DataDirectory>) -> String {
+    let mut noted = false;
     loop {
         if let Some(reason) = started.node.fatal() {
             return reason;
         }
+        if !noted && started.node.is_removed() {
+            noted = true;
+            note_removed(directory);
+        }
         tokio::time::sleep(WATCH).await;
+    }
+}
+
+/// Leaves the cluster before a clean stop, where that is possible.
+async fn leave(started: &Started) {
+    match tokio::time::timeout(LEAVE, started.node.leave()).await {
+        Ok(Ok(plan)) => {
+            tracing::info!("has left the cluster: {}", plan.text);
+        }
+        Ok(Err(error)) => tracing::warn!(%error, "stops without leaving: {error}"),
+        Err(_elapsed) => tracing::warn!("stops without leaving: no answer within {LEAVE:?}"),
+    }
+}
+
+/// Keeps the directory from being started again.
+fn note_removed(directory: Option<&DataDirectory>) {
+    if let Some(Err(error)) = directory.map(DataDirectory::mark_removed) {
+        tracing::warn!(%error, "cannot note in the data directory that it was removed: {error}");
     }
 }
 
@@ -120,6 +154,17 @@ fn find(
     };
     let name = config.name_given.then_some(config.name.as_str());
     let identity = directory.identity(name)?;
+    if let Some(removed) = identity
+        .as_ref()
+        .filter(|identity| identity.formation == Formation::Removed)
+    {
+        return Err(DirectoryError::Removed {
+            path: directory.path().to_owned(),
+            name: removed.name.clone(),
+            cluster: removed.cluster,
+        }
+        .into());
+    }
     let storage = Storage::open(directory, metrics.clone())?;
     // A join that was cut off before the first entry: the id has never voted nor acknowledged
     // anything, so nobody misses it, and the next join brings another one.
@@ -237,7 +282,17 @@ async fn join_cluster(
     // A leader that has gone meanwhile will be asked again by the operator or at the next start.
     drop(reply.send(Ok(())));
     if !asked {
-        asking.await?;
+        // Somebody else may have had this node added, or the answer may be lost on its way.
+        tokio::select! {
+            () = started.node.added() => {}
+            answer = asking => match answer {
+                Ok(()) => {}
+                Err(refused) => {
+                    let added = tokio::time::timeout(SHOWN, started.node.added());
+                    added.await.map_err(|_elapsed| refused)?;
+                }
+            },
+        }
     }
     tracing::info!(%leader, "joined through `{leader}` and catching up");
     Ok(started)

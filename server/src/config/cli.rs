@@ -96,6 +96,15 @@ pub(super) struct Flags {
           value_parser = duration)]
     history_age: Duration,
 
+    /// Remove a member that has not answered the leader for this long, such as 24h; set it on all
+    /// nodes [default: never].
+    #[arg(long, env = "CONCLAVE_REMOVE_DEAD_AFTER", value_name = "TIME", value_parser = dead_after)]
+    remove_dead_after: Option<Duration>,
+
+    /// Leave the cluster for good before a clean stop.
+    #[arg(long, env = "CONCLAVE_LEAVE_ON_STOP")]
+    leave_on_stop: bool,
+
     /// Log level and filter, such as `info` or `conclave_server=debug`.
     #[arg(
         long,
@@ -174,6 +183,8 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     pub env: String,
     pub raft_options: RaftOptions,
+    /// A clean stop removes the node from its cluster first.
+    pub leave_on_stop: bool,
     pub history: HistoryOptions,
     pub log_filter: String,
     pub log_format: LogFormat,
@@ -267,6 +278,7 @@ pub(super) fn resolve(flags: Flags, port: Option<&str>) -> Result<Config, Config
     };
     let http_listen = listen("-haddr", "-hlisten", &http, flags.hlisten.as_deref())?;
     let raft_listen = listen("-raddr", "-rlisten", &raft, flags.rlisten.as_deref())?;
+    let raft_options = raft_options(&flags);
     let name_given = flags.id.is_some();
     let name = node_name(flags.id.clone().unwrap_or_else(|| raft.to_string()))?;
     let mut join = Vec::new();
@@ -289,11 +301,8 @@ pub(super) fn resolve(flags: Flags, port: Option<&str>) -> Result<Config, Config
         join_timeout: flags.join_timeout,
         data_dir: data_dir.filter(|_| !flags.inmem),
         env: flags.env,
-        raft_options: RaftOptions {
-            snapshot_log_bytes: flags.snapshot_log_bytes.max(1),
-            snapshot_log_keep: flags.snapshot_log_keep,
-            ..RaftOptions::default()
-        },
+        raft_options,
+        leave_on_stop: flags.leave_on_stop,
         history: HistoryOptions {
             revisions: flags.history_revisions,
             bytes: flags.history_bytes,
@@ -310,6 +319,15 @@ pub(super) fn node_name(name: String) -> Result<String, ConfigError> {
     {
         true => Err(ConfigError::Name),
         false => Ok(name),
+    }
+}
+
+fn raft_options(flags: &Flags) -> RaftOptions {
+    RaftOptions {
+        snapshot_log_bytes: flags.snapshot_log_bytes.max(1),
+        snapshot_log_keep: flags.snapshot_log_keep,
+        remove_dead_after: flags.remove_dead_after,
+        ..RaftOptions::default()
     }
 }
 
@@ -373,4 +391,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         .checked_mul(unit_ms)
         .map(Duration::from_millis)
         .ok_or_else(wrong)
+}
+
+/// At least some elections long: a member that restarts must not be taken for a dead one.
+fn dead_after(text: &str) -> Result<Duration, String> {
+    let after = duration(text)?;
+    match after >= Duration::from_secs(5) {
+        true => Ok(after),
+        false => Err(format!("`{text}` is shorter than 5s")),
+    }
 }

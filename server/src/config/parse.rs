@@ -405,6 +405,7 @@ mod tests {
             (vec!["-id", ""], "-id"),
             (vec!["-join", "localhost:11000"], "-join"),
             (vec!["-join-timeout", "soon"], "join-timeout"),
+            (vec!["-remove-dead-after", "1s"], "remove-dead-after"),
             (vec!["-nope"], "nope"),
             (vec!["a", "b"], "'b'"),
         ] {

@@ -115,6 +115,11 @@ impl Failure {
         self
     }
 
+    /// Returns what happened, for a dialect with an error shape of its own.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     #[cfg(test)]
     pub(crate) const fn code(&self) -> ErrorCode {
         self.code
@@ -164,6 +169,12 @@ impl From<ServiceError> for Failure {
             | ServiceError::MemberNotFound(_)
             | ServiceError::CursorExpired { .. }
             | ServiceError::TooManyStreams { .. }
+            | ServiceError::Removed
+            | ServiceError::ChangeUnfinished(_)
+            | ServiceError::LastVoter(_)
+            | ServiceError::WouldLoseQuorum(_)
+            | ServiceError::AlreadyVoter(_)
+            | ServiceError::TooManyVoters(_)
             | ServiceError::DiskFull => Self::new(code, error.to_string()),
         }
     }

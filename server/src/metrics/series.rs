@@ -339,9 +339,11 @@ mod tests {
             followers: vec![FollowerProgress {
                 node: "node1".to_owned(),
                 match_index: 95,
+                silent_ms: 0,
                 last_ack_ms: None,
             }],
             members: [(1, "node0"), (2, "node1")].map(member).into(),
+            foreign_peers: Vec::new(),
             watchers: 0,
             locks: 0,
             keys,

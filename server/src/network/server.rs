@@ -20,7 +20,7 @@ use super::wire::{
 };
 use super::{calls, raft_sessions, snapshot_transfer};
 use crate::node::Contact;
-use crate::node::{Invitation, PeerHandler};
+use crate::node::{Invitation, PeerHandler, Stranger};
 use crate::raft::{Member, NodeId};
 use crate::storage::{Raft, Snapshots};
 
@@ -63,6 +63,17 @@ enum Phase {
         adopt: Adopt,
     },
     Running(Box<Running>),
+}
+
+impl Phase {
+    /// Returns who this node is, for a refusal.
+    fn name(&self) -> String {
+        match self {
+            Self::Starting(_) => "this node".to_owned(),
+            Self::Waiting { member, .. } => format!("`{}`", member.name),
+            Self::Running(running) => format!("`{}`", running.local.name),
+        }
+    }
 }
 
 /// The listener; clones share it.
@@ -162,8 +173,12 @@ async fn session(server: PeerServer, stream: TcpStream, from: SocketAddr) -> io:
     }
     let phase = server.phase.load_full();
     if hello.protocol != PROTOCOL {
-        let theirs = hello.protocol;
-        let reason = format!("it speaks peer protocol {PROTOCOL}, and not {theirs}");
+        let (theirs, peer) = (hello.protocol, shown_name(&hello.from_name));
+        let me = phase.name();
+        let reason = format!(
+            "{me} speaks peer protocol {PROTOCOL}, and `{peer}` speaks {theirs}: both must have the \
+             same version of Conclave"
+        );
         return server.refuse(connection, from, &hello, reason).await;
     }
     match &*phase {
@@ -193,8 +208,8 @@ impl PeerServer {
     ) -> io::Result<()> {
         if self.is_news(hello.from, &reason) {
             tracing::error!(
-                %from, peer = %hello.from_name, %reason,
-                "refused the node `{}` at {from}: {reason}", hello.from_name
+                %from, peer = %shown_name(&hello.from_name), %reason,
+                "refused the node `{}` at {from}: {reason}", shown_name(&hello.from_name)
             );
         }
         send(&mut connection, &HelloAck::Refused(reason)).await
@@ -217,6 +232,14 @@ async fn run(
     running: &Running,
 ) -> io::Result<()> {
     if let Some(reason) = mismatch(&hello, &running.local) {
+        if hello.cluster != running.local.cluster && hello.purpose != Purpose::Invite {
+            running.handler.refused(Stranger {
+                name: shown_name(&hello.from_name),
+                id: hello.from,
+                cluster: hello.cluster,
+                address: from,
+            });
+        }
         return server.refuse(connection, from, &hello, reason).await;
     }
     send(&mut connection, &HelloAck::Welcome).await?;
@@ -242,6 +265,13 @@ async fn run(
     }
 }
 
+/// Returns a peer's name as far as it is shown: anybody can send anything.
+fn shown_name(name: &str) -> String {
+    const MOST: usize = 128;
+    let plain = name.chars().filter(|c| !c.is_control());
+    plain.take(MOST).collect()
+}
+
 /// Returns why a connection is not for this node; both sides are named.
 fn mismatch(hello: &Hello, local: &LocalNode) -> Option<String> {
     let (me, cluster) = (&local.name, local.cluster);
@@ -252,14 +282,17 @@ fn mismatch(hello: &Hello, local: &LocalNode) -> Option<String> {
         }
         Purpose::Invite => Some(format!("`{me}` is a member of cluster {cluster}")),
         _ if hello.cluster != cluster => {
-            let theirs = hello.cluster;
+            let (theirs, peer) = (hello.cluster, shown_name(&hello.from_name));
             Some(format!(
-                "`{me}` is a member of cluster {cluster}, and not of {theirs}"
+                "`{me}` is a member of cluster {cluster}, and not of {theirs} as `{peer}` is"
             ))
         }
         _ if hello.to != local.id => {
             let (actual, meant) = (local.id, hello.to);
-            Some(format!("`{me}` has id {actual}, and not {meant}"))
+            let peer = shown_name(&hello.from_name);
+            Some(format!(
+                "`{me}` has id {actual}, and not {meant} as `{peer}` thinks"
+            ))
         }
         _ if hello.from == local.id => Some(format!("`{me}` has this id itself")),
         _ => None,

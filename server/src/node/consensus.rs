@@ -1,6 +1,8 @@
 //! The service's view of Raft: propose, read index, facts. The only file of `node` that knows
 //! openraft; its errors end here.
 
+mod changes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +15,17 @@ use openraft::errors::{
 };
 use openraft::metrics::RaftServerMetrics;
 use openraft::rt::WatchReceiver;
-use openraft::{ChangeMembers, LinearizerOption, Precondition, ReadPolicy, ServerState};
+use openraft::{LinearizerOption, ReadPolicy, ServerState};
+use parking_lot::Mutex;
 
 use super::contact::Vouch;
 use super::proposals::Outcomes;
-use crate::raft::{Member, NodeId, RaftOptions, TypeConfig};
+use crate::raft::{LogId, Member, NodeId, RaftOptions, TypeConfig};
 use crate::runtime;
 use crate::state::{Command, Outcome};
-use crate::storage::{Published, Raft, SnapshotFile};
+use crate::storage::{Published, Raft};
+
+pub(super) use changes::Swap;
 
 /// Wakes when leadership, term or membership change.
 pub(super) type FactChanges =
@@ -36,16 +41,41 @@ pub struct Facts {
     pub voters: Vec<NodeId>,
     /// A membership change has begun and is not finished.
     pub joint: bool,
+    pub(super) version: MembershipVersion,
 }
 
+/// Which membership a decision was made on: a change fails when another one came between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct MembershipVersion(Option<LogId>);
+
 impl Facts {
-    /// Returns the member with a name.
+    /// Returns the member with a name. While one is replaced, two have it: this is the older one.
     #[must_use]
     pub fn member_named(&self, name: &str) -> Option<(NodeId, &Member)> {
+        self.members_named(name).next()
+    }
+
+    /// Returns all members with a name, the oldest first.
+    pub fn members_named(&self, name: &str) -> impl Iterator<Item = (NodeId, &Member)> {
         self.members
             .iter()
-            .find(|(_, member)| member.name == name)
-            .map(|(id, m)| (*id, m))
+            .filter(move |(_, member)| member.name == name)
+            .map(|(id, member)| (*id, member))
+    }
+
+    /// Returns the members that do not vote.
+    pub fn learners(&self) -> impl Iterator<Item = (NodeId, &Member)> {
+        self.members
+            .iter()
+            .filter(|(id, _)| !self.voters.contains(id))
+            .map(|(id, member)| (*id, member))
+    }
+
+    /// Returns a member's name, or its id where it has none any more.
+    #[must_use]
+    pub fn name_of(&self, id: NodeId) -> String {
+        let member = self.members.get(&id);
+        member.map_or_else(|| format!("id {id}"), |member| member.name.clone())
     }
 
     /// Returns the leader when it is another node.
@@ -82,7 +112,7 @@ pub struct Follower {
 
 /// Why nothing was proposed, or what may have become of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProposeError {
+pub(super) enum ProposeError {
     /// Not appended; the leader is elsewhere or unknown.
     NotLeader,
     /// Not appended; this leader waits for its quorum or hands over.
@@ -115,6 +145,8 @@ pub struct Consensus {
     id: NodeId,
     lease: Duration,
     facts: Arc<ArcSwap<Facts>>,
+    /// Held while the facts are replaced, so that older ones never replace newer ones.
+    refreshing: Arc<Mutex<()>>,
     published: Arc<Published>,
 }
 
@@ -136,6 +168,7 @@ impl Consensus {
             members: BTreeMap::new(),
             voters: Vec::new(),
             joint: false,
+            version: MembershipVersion::default(),
         };
         let facts = Arc::new(ArcSwap::from_pointee(facts));
         let this = Self {
@@ -143,6 +176,7 @@ impl Consensus {
             id,
             lease: options.lease(),
             facts,
+            refreshing: Arc::default(),
             published,
         };
         this.refresh_facts();
@@ -182,6 +216,7 @@ impl Consensus {
     }
 
     fn refresh_facts(&self) {
+        let _order = self.refreshing.lock();
         let metrics = self.raft.server_metrics().borrow_watched().clone();
         let membership = metrics.membership_config.membership();
         let members: BTreeMap<NodeId, Member> = membership
@@ -192,10 +227,8 @@ impl Consensus {
             ServerState::Leader => Role::Leader,
             ServerState::Candidate => Role::Candidate,
             ServerState::Follower => Role::Follower,
-            ServerState::Learner if members.contains_key(&self.id) || members.is_empty() => {
-                Role::Learner
-            }
-            ServerState::Learner | ServerState::Shutdown => Role::Removed,
+            // That it is no member at all, it learns from others: see `node::standing`.
+            ServerState::Learner | ServerState::Shutdown => Role::Learner,
         };
         let leader = metrics.current_leader.and_then(|id| {
             let member = members.get(&id)?.clone();
@@ -211,8 +244,17 @@ impl Consensus {
             leader,
             voters: membership.voter_ids().collect(),
             joint: membership.get_joint_config().len() > 1,
+            version: MembershipVersion(*metrics.membership_config.log_id()),
             members,
         }));
+    }
+
+    /// Returns whether a membership that has this node is committed.
+    pub(super) fn is_committed_member(&self) -> bool {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.committed_membership_config.membership();
+        membership.nodes().any(|(id, _)| *id == self.id)
     }
 
     /// Returns log positions as Raft last reported them.
@@ -353,112 +395,6 @@ impl Consensus {
             }
             Ok(Err(error)) => Err(ReadError::NoQuorum(error.to_string())),
             Err(_elapsed) => Err(ReadError::NoQuorum("no quorum answered in time".to_owned())),
-        }
-    }
-}
-
-/// Membership. All of it is for the leader.
-impl Consensus {
-    /// Makes the first member of a new cluster. Does nothing when that was done before.
-    ///
-    /// # Errors
-    ///
-    /// Raft has stopped.
-    pub async fn form(&self, member: Member) -> Result<(), String> {
-        use openraft::errors::InitializeError;
-        match self
-            .raft
-            .initialize(BTreeMap::from([(self.id, member)]))
-            .await
-        {
-            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    /// Adds a learner; does not wait until it has caught up.
-    pub async fn add_learner(&self, id: NodeId, member: Member) -> Result<(), ProposeError> {
-        let added = self.raft.add_learner(id, member, false).await;
-        added.map(drop).map_err(propose_error)
-    }
-
-    /// Makes learners voters, and removes the voters they replace, in one change that fails when
-    /// another one came between.
-    pub async fn promote(
-        &self,
-        learners: impl IntoIterator<Item = NodeId> + Send,
-        replaced: impl IntoIterator<Item = NodeId> + Send,
-    ) -> Result<(), ProposeError> {
-        let changes = vec![
-            ChangeMembers::AddVoterIds(learners.into_iter().collect()),
-            ChangeMembers::RemoveVoters(replaced.into_iter().collect()),
-        ];
-        self.change(ChangeMembers::Batch(changes)).await
-    }
-
-    /// Removes learners.
-    pub async fn remove_learner(&self, id: NodeId) -> Result<(), ProposeError> {
-        self.change(ChangeMembers::RemoveNodes([id].into())).await
-    }
-
-    /// Finishes a joint configuration that a crashed leader left.
-    pub async fn finish_change(&self) -> Result<(), ProposeError> {
-        self.change(ChangeMembers::AddVoterIds([].into())).await
-    }
-
-    /// Replaces a member's name and addresses.
-    pub async fn update_member(&self, id: NodeId, member: Member) -> Result<(), ProposeError> {
-        self.change(ChangeMembers::SetNodes([(id, member)].into()))
-            .await
-    }
-
-    async fn change(&self, change: ChangeMembers<NodeId, Member>) -> Result<(), ProposeError> {
-        let seen = *self
-            .raft
-            .server_metrics()
-            .borrow_watched()
-            .membership_config
-            .log_id();
-        let unchanged = Precondition::LastMembershipLogId {
-            last_membership_log_id: seen,
-        };
-        let changed = self
-            .raft
-            .change_membership_if(change, false, [unchanged])
-            .await;
-        changed.map(drop).map_err(propose_error)
-    }
-
-    /// Asks a voter to take over. Does not wait for it.
-    pub async fn hand_over(&self, to: NodeId) -> Result<(), String> {
-        self.raft
-            .trigger()
-            .transfer_leader(to)
-            .await
-            .map_err(|error| error.to_string())
-    }
-
-    /// Starts building a snapshot. Does not wait for it.
-    pub async fn build_snapshot(&self) -> Result<(), String> {
-        self.raft
-            .trigger()
-            .snapshot()
-            .await
-            .map_err(|error| error.to_string())
-    }
-
-    /// Returns the newest snapshot of this node.
-    pub(super) async fn newest_snapshot(&self) -> Result<Option<SnapshotFile>, String> {
-        let newest = self.raft.get_snapshot().await;
-        newest
-            .map(|newest| newest.map(|newest| newest.snapshot))
-            .map_err(|error| error.to_string())
-    }
-
-    /// Stops Raft and waits for its tasks.
-    pub async fn shutdown(&self) {
-        if let Err(error) = self.raft.shutdown().await {
-            tracing::warn!(%error, "raft did not stop cleanly");
         }
     }
 }

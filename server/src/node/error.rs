@@ -56,6 +56,22 @@ pub enum ServiceError {
     },
     #[error("{most} streams are open on this node, and not more may be")]
     TooManyStreams { most: u64 },
+    #[error(
+        "this node was removed from its cluster and answers `stale` reads only; to come back, start \
+         it with -join and an empty data directory"
+    )]
+    Removed,
+    /// It may or may not be made, or may be made later.
+    #[error("the membership change was begun, and is not known to be finished: {0}")]
+    ChangeUnfinished(String),
+    #[error("{0}")]
+    LastVoter(String),
+    #[error("{0}")]
+    WouldLoseQuorum(String),
+    #[error("{0}")]
+    AlreadyVoter(String),
+    #[error("{0}")]
+    TooManyVoters(String),
 }
 
 impl ServiceError {
@@ -79,6 +95,12 @@ impl ServiceError {
             Self::Internal(_) => ErrorCode::Internal,
             Self::RevisionGone { .. } => ErrorCode::RevisionGone,
             Self::TooManyStreams { .. } => ErrorCode::TooManyStreams,
+            Self::Removed => ErrorCode::NodeRemoved,
+            Self::ChangeUnfinished(_) => ErrorCode::ChangeUnfinished,
+            Self::LastVoter(_) => ErrorCode::LastVoter,
+            Self::WouldLoseQuorum(_) => ErrorCode::WouldLoseQuorum,
+            Self::AlreadyVoter(_) => ErrorCode::AlreadyVoter,
+            Self::TooManyVoters(_) => ErrorCode::TooManyVoters,
         }
     }
 }

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use futures::future::BoxFuture;
 
-use super::{JoinRequest, Joined, Node, PeerHandler, PeerReply, PeerRequest, ServiceError};
+use super::{
+    JoinRequest, Joined, Node, PeerHandler, PeerReply, PeerRequest, ServiceError, Stranger,
+};
 use crate::raft::NodeId;
 
 impl PeerHandler for Node {
@@ -23,6 +25,10 @@ impl PeerHandler for Node {
     ) -> BoxFuture<'_, Result<Joined, ServiceError>> {
         tracing::info!(%from, node = %request.name, "`{}` asks to join", request.name);
         Box::pin(self.add_member(request))
+    }
+
+    fn refused(&self, stranger: Stranger) {
+        self.0.foreign_peers.note(stranger);
     }
 }
 
@@ -58,6 +64,16 @@ impl Node {
                 .update_here(id, member)
                 .await
                 .map(|()| PeerReply::Updated),
+            PeerRequest::Change(request) => {
+                let plan = self.change_here(&request).await?;
+                serde_json::to_vec(&plan)
+                    .map(PeerReply::Changed)
+                    .map_err(|error| ServiceError::Internal(error.to_string()))
+            }
+            PeerRequest::Standing { id } => self
+                .standing_for_peer(from, id)
+                .await
+                .map(PeerReply::Standing),
             PeerRequest::UpdateMember { id, .. } => Err(ServiceError::InvalidArgument(format!(
                 "node {from} must not change the addresses of node {id}"
             ))),

@@ -1,19 +1,22 @@
-//! What a node does by itself: notice changes and say so, promote learners, finish membership
-//! changes, build snapshots, let log time pass, keep claims alive.
+//! What a node does by itself: notice changes and say so, look after the membership, build
+//! snapshots, let log time pass, keep claims alive.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use conclave_shared::{MarkKind, Role, limits};
+use conclave_shared::MarkKind;
 
 use super::Node;
 use super::consensus::Facts;
+use super::upkeep::SaidOfMembers;
 use crate::clock;
 use crate::raft::{CAUGHT_UP_ENTRIES, Member, NodeId};
 use crate::runtime::{self, Task};
 
 /// Time between two looks.
 const INTERVAL: Duration = Duration::from_millis(250);
+/// Time between two questions of a node without a leader whether it still is a member.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The running tasks of a node; they stop with this value.
 #[derive(Debug)]
@@ -116,9 +119,6 @@ fn report(node: &Node, before: &Facts, now: &Facts) {
         let text = format!("{} is no longer a member", member.name);
         metrics.mark(MarkKind::Member, text);
     }
-    if now.role == Role::Removed && before.role != Role::Removed {
-        tracing::error!("this node is no longer a member of its cluster");
-    }
 }
 
 /// What was last said of the node's condition, so that only changes are said.
@@ -127,6 +127,10 @@ struct Said {
     quorum: bool,
     leader: bool,
     caught_up: bool,
+    members: SaidOfMembers,
+    /// When the members were last asked for this node's standing, and how many denied it in a row.
+    asked: Option<Instant>,
+    denied: u8,
 }
 
 async fn duties(node: Node) {
@@ -136,9 +140,12 @@ async fn duties(node: Node) {
         let facts = node.facts();
         if node.is_leader(&facts) {
             node.report_quorum(&mut said);
-            node.keep_membership(&facts).await;
+            node.report_members(&facts, &mut said.members);
+            node.keep_membership().await;
         } else {
+            said.members = SaidOfMembers::default();
             node.report_following(&facts, &mut said);
+            node.mind_standing(&facts, &mut said).await;
         }
         if !addresses_agree {
             addresses_agree = node.announce_addresses().await;
@@ -190,57 +197,16 @@ impl Node {
         }
     }
 
-    /// Finishes a change that a crashed leader left, and makes voters of learners that have caught
-    /// up. A learner with the name of an older member takes its place.
-    async fn keep_membership(&self, facts: &Facts) {
-        let Ok(_turn) = self.0.membership.try_lock() else {
+    /// A node that hears no leader may have been removed without learning it.
+    async fn mind_standing(&self, facts: &Facts, said: &mut Said) {
+        if facts.leader.is_some() || self.is_removed() {
+            said.denied = 0;
             return;
-        };
-        let changed = if facts.joint {
-            self.0.consensus.finish_change().await
-        } else {
-            let Some((learner, replaced)) = self.next_promotion(facts) else {
-                return;
-            };
-            self.0.consensus.promote([learner], replaced).await
-        };
-        if let Err(error) = changed {
-            tracing::debug!(?error, "membership stays as it is for now");
         }
-    }
-
-    fn next_promotion(&self, facts: &Facts) -> Option<(NodeId, Option<NodeId>)> {
-        let last = self.0.consensus.progress().last_log;
-        let caught_up = |id: NodeId| {
-            let followers = self.0.consensus.followers();
-            followers.iter().any(|f| {
-                f.id == id
-                    && f.last_ack
-                        .is_some_and(|age| age < self.0.options.raft.lease())
-                    && f.match_index + CAUGHT_UP_ENTRIES >= last
-            })
-        };
-        let learners = facts
-            .members
-            .iter()
-            .filter(|(id, _)| !facts.voters.contains(id));
-        for (id, member) in learners.filter(|(id, _)| caught_up(**id)) {
-            let replaced = facts
-                .voters
-                .iter()
-                .find(|voter| {
-                    facts
-                        .members
-                        .get(voter)
-                        .is_some_and(|m| m.name == member.name)
-                })
-                .copied()
-                .filter(|voter| voter < id);
-            if replaced.is_some() || facts.voters.len() < limits::VOTERS {
-                return Some((*id, replaced));
-            }
+        if said.asked.is_none_or(|at| clock::since(at) >= ASK_AGAIN) {
+            said.asked = Some(clock::now());
+            self.ask_standing(&mut said.denied).await;
         }
-        None
     }
 
     async fn keep_snapshot(&self) {

@@ -13,6 +13,8 @@ pub mod backup;
 mod consensus;
 mod contact;
 mod error;
+mod foreign;
+mod hand_over;
 mod handler;
 mod housekeeping;
 pub mod listing;
@@ -22,21 +24,25 @@ mod membership;
 #[cfg(not(feature = "simulation"))]
 pub mod past;
 mod proposals;
+mod quorum;
 mod reads;
 mod remote;
+mod removal;
 mod request;
 mod requests;
 mod rounds;
+mod standing;
 mod status;
 mod ticks;
+mod upkeep;
 pub mod watch;
 mod writes;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use conclave_shared::{MemberAddress, ReadLevel};
+use conclave_shared::{MemberAddress, ReadLevel, Role};
 use tokio::sync::{Mutex, Notify, Semaphore};
 
 use crate::clock;
@@ -49,14 +55,17 @@ pub use crate::state::View;
 pub use consensus::Consensus;
 pub use contact::{Beat, BeatReceiver, BeatSender, Contact, Vouch};
 pub use error::ServiceError;
+pub use foreign::Stranger;
 pub use housekeeping::Housekeeping;
 pub use remote::{
     CallError, Invitation, MakeInvitation, PeerClient, PeerHandler, PeerReply, PeerRequest,
     Proposal,
 };
+pub use removal::{ChangeRequest, Target};
 pub use request::{
     Answer, AnswerMeta, JoinRequest, Joined, ReadOptions, Routing, Timing, WriteRequest,
 };
+pub use standing::Standing;
 
 use consensus::{Facts, Leader};
 use log_clock::LogClock;
@@ -104,6 +113,9 @@ struct Inner {
     /// Term in which this leader has asked another node to take over; 0 for none. From then on the
     /// lease proves nothing.
     handing_over: AtomicU64,
+    /// This node is no member any more, and never will be.
+    removed: AtomicBool,
+    foreign_peers: foreign::ForeignPeers,
     /// Term and moment of this node's last election.
     elected: parking_lot::Mutex<Option<(u64, Instant)>>,
     started: Instant,
@@ -161,6 +173,8 @@ impl Node {
             write_kib: Arc::new(Semaphore::new(WRITE_KIB)),
             membership: Mutex::new(()),
             handing_over: AtomicU64::new(0),
+            removed: AtomicBool::new(false),
+            foreign_peers: foreign::ForeignPeers::default(),
             elected: parking_lot::Mutex::new(None),
             started: clock::now(),
             request_ids: RequestIds::new(),
@@ -189,6 +203,13 @@ impl Node {
     /// election timeouts is not known any more: openraft keeps it until another one is elected.
     fn facts(&self) -> Arc<Facts> {
         let facts = self.0.consensus.facts();
+        if self.is_removed() {
+            return Arc::new(Facts {
+                leader: None,
+                role: Role::Removed,
+                ..(*facts).clone()
+            });
+        }
         let remote = facts.remote_leader(self.0.consensus.id()).is_some();
         let silence = 2 * self.0.options.raft.election_max;
         if remote && self.0.contact.since_heard().is_none_or(|age| age > silence) {
@@ -213,6 +234,9 @@ impl Node {
     }
 
     fn no_leader(&self, reason: &str) -> ServiceError {
+        if self.is_removed() {
+            return ServiceError::Removed;
+        }
         ServiceError::NoLeader {
             reason: reason.to_owned(),
             retry_after_ms: clock::millis(self.leader_wait()),

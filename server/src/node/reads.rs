@@ -213,9 +213,12 @@ impl Node {
         }
     }
 
-    async fn next_round(&self, level: ReadLevel) -> Result<u64, ServiceError> {
+    pub(super) async fn next_round(&self, level: ReadLevel) -> Result<u64, ServiceError> {
         let rounds = match level {
             ReadLevel::Stale => return Ok(0),
+            ReadLevel::Default | ReadLevel::Consistent if self.is_removed() => {
+                return Err(ServiceError::Removed);
+            }
             ReadLevel::Default => &self.0.lease_rounds,
             ReadLevel::Consistent => &self.0.quorum_rounds,
         };

@@ -12,7 +12,7 @@ use conclave_shared::ReadLevel;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, JoinRequest, Joined, ServiceError};
+use super::{Answer, ChangeRequest, JoinRequest, Joined, ServiceError, Standing, Stranger};
 use crate::raft::{ClusterId, Member, NodeId};
 use crate::state::{Guard, Key, Op, Outcome, Record, RequestId};
 
@@ -54,6 +54,12 @@ pub enum PeerRequest {
         id: NodeId,
         member: Member,
     },
+    /// The receiver removes or promotes a member, or says what that would do.
+    Change(ChangeRequest),
+    /// Whether an id is still a member's. Asked by that node itself, or passed on to the leader.
+    Standing {
+        id: NodeId,
+    },
 }
 
 /// The answer to each [`PeerRequest`].
@@ -67,6 +73,9 @@ pub enum PeerReply {
     Joined(Joined),
     Transferred(String),
     Updated,
+    /// `MemberPlan` as JSON.
+    Changed(Vec<u8>),
+    Standing(Standing),
 }
 
 /// Why a peer has not answered.
@@ -127,4 +136,7 @@ pub trait PeerHandler: Send + Sync {
         from: SocketAddr,
         request: JoinRequest,
     ) -> BoxFuture<'_, Result<Joined, ServiceError>>;
+
+    /// Notes that a node of another cluster has been refused: it takes this address for a member's.
+    fn refused(&self, stranger: Stranger);
 }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use conclave_shared::cluster::{FollowerProgress, QuorumStatus, StateHash};
+use conclave_shared::cluster::{FollowerProgress, MemberState, StateHash};
 use conclave_shared::{ClusterStatus, MemberAddress, MemberStatus, NodeStatus};
 
 use super::consensus::Facts;
+use super::quorum::{SILENT, quorum};
 use super::{Node, PeerReply, PeerRequest};
 use crate::clock;
 use crate::raft::{Member, NodeId};
@@ -77,6 +78,7 @@ impl Node {
                 .iter()
                 .map(|(id, m)| address(&facts, *id, m))
                 .collect(),
+            foreign_peers: inner.foreign_peers.shown(),
             watchers: inner.options.metrics.watchers(),
             locks: view.locks,
             keys: view.keys,
@@ -96,6 +98,7 @@ impl Node {
                     node: facts.members.get(&follower.id)?.name.clone(),
                     match_index: follower.match_index,
                     last_ack_ms: follower.last_ack.map(clock::millis),
+                    silent_ms: clock::millis(self.silence(follower.id)),
                 })
             })
             .collect()
@@ -108,7 +111,8 @@ impl Node {
             .members
             .iter()
             .map(|(id, member)| self.ask(&facts, *id, member));
-        let members = futures::future::join_all(asked).await;
+        let mut members = futures::future::join_all(asked).await;
+        mark_dead(&mut members);
         let voters = facts.voters.len() as u64;
         let healthy = members
             .iter()
@@ -117,11 +121,7 @@ impl Node {
         ClusterStatus {
             leader: facts.leader.as_ref().map(|leader| leader.name.to_string()),
             term: facts.term,
-            quorum: QuorumStatus {
-                voters,
-                healthy,
-                can_lose: healthy.saturating_sub(voters / 2 + 1),
-            },
+            quorum: quorum(voters, healthy),
             members,
         }
     }
@@ -138,6 +138,7 @@ impl Node {
                 address,
                 role: Some(status.role),
                 reachable: true,
+                state: MemberState::Ok,
                 status: Some(status),
                 error: None,
                 last_heard_ms: Some(0),
@@ -147,6 +148,7 @@ impl Node {
                 address,
                 role: None,
                 reachable: false,
+                state: MemberState::Unreachable,
                 status: None,
                 error: Some(error),
             },
@@ -179,6 +181,19 @@ impl Node {
             .into_iter()
             .find(|f| f.id == id)?
             .last_ack
+    }
+}
+
+/// Takes over from the leader which members are dead to it.
+fn mark_dead(members: &mut [MemberStatus]) {
+    let statuses = members.iter().filter_map(|member| member.status.as_ref());
+    let followers = statuses.flat_map(|status| &status.followers);
+    let dead = followers.filter(|follower| follower.silent_ms > clock::millis(SILENT));
+    let dead: std::collections::BTreeSet<_> = dead.map(|follower| follower.node.clone()).collect();
+    for member in members.iter_mut().filter(|member| !member.reachable) {
+        if dead.contains(&member.address.node) {
+            member.state = MemberState::Dead;
+        }
     }
 }
 

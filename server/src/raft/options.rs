@@ -19,6 +19,8 @@ pub struct RaftOptions {
     pub snapshot_log_bytes: u64,
     /// Entries kept below a snapshot, so that a follower that was away briefly needs none.
     pub snapshot_log_keep: u64,
+    /// A leader removes a member that has not answered for this long; `None` never does.
+    pub remove_dead_after: Option<Duration>,
 }
 
 impl Default for RaftOptions {
@@ -29,6 +31,7 @@ impl Default for RaftOptions {
             election_max: Duration::from_millis(1_000),
             snapshot_log_bytes: 64 << 20,
             snapshot_log_keep: 20_000,
+            remove_dead_after: None,
         }
     }
 }

@@ -33,6 +33,8 @@ pub enum Formation {
     Formed,
     /// A leader added it.
     Joined,
+    /// It was removed since: its id is no member's any more.
+    Removed,
 }
 
 /// Who this data directory is. Losing the directory is losing the identity (invariant 10).
@@ -72,6 +74,17 @@ pub enum DirectoryError {
         .0.display()
     )]
     IdentityLost(PathBuf),
+    #[error(
+        "data directory `{}` belongs to node `{name}`, which was removed from cluster {cluster}: it \
+         must not be used again; to come back as a new member, empty it or name another one, and \
+         start with -join",
+        path.display()
+    )]
+    Removed {
+        path: PathBuf,
+        name: String,
+        cluster: ClusterId,
+    },
     #[error("{IDENTITY_FILE} in `{}` is damaged: {reason}", path.display())]
     IdentityDamaged { path: PathBuf, reason: String },
     #[error(
@@ -214,6 +227,22 @@ impl DataDirectory {
         }))
     }
 
+    /// Notes durably that the node is no member of its cluster any more.
+    ///
+    /// # Errors
+    ///
+    /// The identity cannot be read or written.
+    pub fn mark_removed(&self) -> io::Result<()> {
+        let identity = self.identity(None).map_err(io::Error::other)?;
+        match identity {
+            Some(identity) => self.write_identity(&Identity {
+                formation: Formation::Removed,
+                ..identity
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// Writes the identity durably, before Raft starts for the first time.
     ///
     /// # Errors
@@ -278,6 +307,9 @@ mod tests {
         assert_eq!(data.identity(None).unwrap(), Some(identity()));
         let error = data.identity(Some("node1")).unwrap_err();
         assert!(matches!(error, DirectoryError::OtherName { .. }), "{error}");
+        data.mark_removed().unwrap();
+        let removed = data.identity(None).unwrap().unwrap();
+        assert_eq!((removed.id, removed.formation), (12, Formation::Removed));
     }
 
     #[test]

@@ -82,7 +82,8 @@ impl From<DirectoryError> for Failure {
             | DirectoryError::IdentityLost(_)
             | DirectoryError::IdentityDamaged { .. }
             | DirectoryError::OtherFormat { .. }
-            | DirectoryError::OtherName { .. } => Status::Data,
+            | DirectoryError::OtherName { .. }
+            | DirectoryError::Removed { .. } => Status::Data,
         };
         let advice = match status {
             Status::Busy => ": stop the node first",

@@ -4,8 +4,8 @@
 //! `"applied":"no"`, or no connection, means that it is certainly not there; everything else is
 //! unknown: it may or may not be there, but only with its own value.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
@@ -35,11 +35,15 @@ pub struct Attempt {
     pub ended: Instant,
 }
 
+/// Where clients may write, at any moment.
+type Addresses = Arc<Mutex<Vec<String>>>;
+
 /// Running clients.
 #[derive(Debug)]
 pub struct Writers {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
+    addresses: Addresses,
     tasks: Vec<JoinHandle<Vec<Attempt>>>,
     started: Instant,
 }
@@ -57,14 +61,13 @@ impl Writers {
     pub fn start_with_values(addresses: &[String], clients: usize, most: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicU64::new(0));
+        let addresses: Addresses = Arc::new(Mutex::new(addresses.to_vec()));
         let run = fresh_seed();
         let tasks = (0..clients).map(|number| {
-            let mut addresses = addresses.to_vec();
-            let first = number % addresses.len().max(1);
-            addresses.rotate_left(first);
             let writer = Writer {
                 prefix: format!("w/{run:x}/{number}"),
-                addresses,
+                addresses: Arc::clone(&addresses),
+                place: number,
                 padding: (Random::new(run), most),
                 stop: Arc::clone(&stop),
                 acknowledged: Arc::clone(&acknowledged),
@@ -75,9 +78,18 @@ impl Writers {
         Self {
             stop,
             acknowledged,
+            addresses,
             tasks,
             started: Instant::now(),
         }
+    }
+
+    /// Says where the clients may write from now on; one turns to it after its next failure.
+    pub fn set_addresses(&self, addresses: Vec<String>) {
+        *self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
     /// Returns the number of acknowledged writes so far.
@@ -134,7 +146,9 @@ impl Drop for Writers {
 
 struct Writer {
     prefix: String,
-    addresses: Vec<String>,
+    addresses: Addresses,
+    /// Which of the addresses is in use.
+    place: usize,
     /// Chooses how much is appended to a value, and the most of it.
     padding: (Random, usize),
     stop: Arc<AtomicBool>,
@@ -161,7 +175,7 @@ impl Writer {
             if matches!(outcome, Outcome::Acknowledged { .. }) {
                 self.acknowledged.fetch_add(1, Ordering::Relaxed);
             } else {
-                self.addresses.rotate_left(1);
+                self.place += 1;
                 client = self.connect();
                 before_retry().await;
             }
@@ -170,7 +184,12 @@ impl Writer {
     }
 
     fn connect(&self) -> Client {
-        let address = self.addresses.first().cloned().unwrap_or_default();
+        let addresses = self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let place = self.place % addresses.len().max(1);
+        let address = addresses.get(place).cloned().unwrap_or_default();
         Client::new(address).with_timeout(ANSWER_WITHIN)
     }
 }

@@ -163,6 +163,7 @@ pub(crate) mod tests {
             node: format!("node{n}"),
             match_index: 40,
             last_ack_ms: Some(90),
+            silent_ms: 90,
         };
         let leads = role == Role::Leader;
         NodeStatus {
@@ -193,6 +194,7 @@ pub(crate) mod tests {
                 Vec::new()
             },
             members: (0..voters).rev().map(member).collect(),
+            foreign_peers: Vec::new(),
             watchers: 0,
             locks: 0,
             keys: 0,

@@ -2,15 +2,19 @@
 
 use axum::extract::{Request, State};
 use axum::response::Response;
+use conclave_shared::cluster::MemberAction;
 use conclave_shared::limits;
 use http::{StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
 use crate::http::error::Failure;
-use crate::http::params::Params;
+use crate::http::params::{Params, decode_path};
 use crate::http::state::Edge;
 use crate::http::{body, members, wire};
-use crate::node::JoinRequest;
+use crate::node::{ChangeRequest, JoinRequest, Target};
+
+/// Prefix of the routes that have a member's name in the path.
+const MEMBERS: &str = "/api/cluster/members/";
 
 /// `GET /api/status`: this node's own view.
 pub(crate) async fn status(State(edge): State<Edge>) -> Result<Response, Failure> {
@@ -49,6 +53,45 @@ pub(crate) async fn add_member(
     members::check(&join)?;
     let joined = edge.node_for_write()?.add_member(join).await?;
     wire::json(StatusCode::CREATED, &joined)
+}
+
+/// `DELETE /api/cluster/members/{name}`.
+pub(crate) async fn remove(State(edge): State<Edge>, uri: Uri) -> Result<Response, Failure> {
+    change(&edge, &uri, MemberAction::Remove).await
+}
+
+/// `POST /api/cluster/members/{name}/promote`.
+pub(crate) async fn promote(State(edge): State<Edge>, uri: Uri) -> Result<Response, Failure> {
+    change(&edge, &uri, MemberAction::Promote).await
+}
+
+async fn change(edge: &Edge, uri: &Uri, action: MemberAction) -> Result<Response, Failure> {
+    let mut params = Params::parse(uri.query())?;
+    let dry_run = params.is_on("dry_run")?;
+    // A promotion has nothing that could be forced.
+    let force = action == MemberAction::Remove && params.is_on("force")?;
+    params.finish()?;
+    let target = Target::Name(member_name(uri.path())?);
+    let request = ChangeRequest {
+        action,
+        target,
+        force,
+        dry_run,
+    };
+    let plan = edge.node_for_write()?.change_member(request).await?;
+    wire::json(StatusCode::OK, &plan)
+}
+
+fn member_name(path: &str) -> Result<String, Failure> {
+    let rest = path.strip_prefix(MEMBERS).unwrap_or_default();
+    let name = decode_path(rest.strip_suffix("/promote").unwrap_or(rest))?;
+    if name.is_empty() || name.len() > limits::NODE_NAME_BYTES {
+        let most = limits::NODE_NAME_BYTES;
+        return Err(Failure::invalid(format!(
+            "a node name has 1 to {most} bytes"
+        )));
+    }
+    Ok(name.into_owned())
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -95,4 +138,23 @@ pub(crate) async fn snapshot(State(edge): State<Edge>, uri: Uri) -> Result<Respo
     Params::parse(uri.query())?.finish()?;
     let snapshot_index = edge.node()?.snapshot().await?;
     wire::json(StatusCode::OK, &Snapshot { snapshot_index })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_members_name_is_the_rest_of_the_path() {
+        let name = |path: &str| member_name(&format!("{MEMBERS}{path}")).ok();
+        assert_eq!(name("n1").as_deref(), Some("n1"));
+        assert_eq!(
+            name("localhost%3A12000/promote").as_deref(),
+            Some("localhost:12000")
+        );
+        assert_eq!(name("a%2Fb").as_deref(), Some("a/b"));
+        for path in ["", "/promote", "%ff", &"n".repeat(129)] {
+            assert_eq!(name(path), None, "{path}");
+        }
+    }
 }

@@ -18,7 +18,6 @@ use axum::Router;
 use axum::routing::{delete, get, post};
 
 use super::tansu;
-use crate::http::error::Failure;
 use crate::http::state::Edge;
 
 /// Prefix of the routes that have their key in the path.
@@ -53,11 +52,9 @@ pub(crate) fn router() -> Router<Edge> {
         )
         .route("/api/metrics/series", get(series::series))
         .merge(locks::router())
-        // Known, not built yet.
-        .route("/api/cluster/members/{name}", delete(not_built))
-        .route("/api/cluster/members/{name}/promote", post(not_built))
-}
-
-async fn not_built(uri: http::Uri) -> Failure {
-    Failure::not_built(&format!("`{}`", uri.path()))
+        .route("/api/cluster/members/{name}", delete(cluster::remove))
+        .route(
+            "/api/cluster/members/{name}/promote",
+            post(cluster::promote),
+        )
 }

@@ -1,0 +1,156 @@
+//! What a leader does for the membership by itself: finish a change that a crashed leader left, make
+//! voters of learners, report dead members, and remove them where that is wanted.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use conclave_shared::{MarkKind, limits};
+
+use super::Node;
+use super::consensus::{Facts, Swap};
+use super::quorum::{SILENT, has_majority};
+use crate::clock;
+use crate::raft::NodeId;
+
+/// An even number of voters is advised against when it has stayed for this long.
+const EVEN_FOR: Duration = Duration::from_secs(30);
+
+/// What a leader has said of its members, so that only changes are said.
+#[derive(Debug, Default)]
+pub(super) struct SaidOfMembers {
+    dead: BTreeSet<NodeId>,
+    /// An even number of voters, since when, and whether that was said.
+    even: Option<(usize, Instant, bool)>,
+}
+
+impl Node {
+    pub(super) fn report_members(&self, facts: &Facts, said: &mut SaidOfMembers) {
+        for (id, member) in &facts.members {
+            let (name, silence) = (&member.name, self.silence(*id));
+            if silence > SILENT && said.dead.insert(*id) {
+                let kind = if facts.voters.contains(id) {
+                    "voter"
+                } else {
+                    "learner"
+                };
+                tracing::warn!(
+                    node.id = id,
+                    "the {kind} `{name}` at {} has not answered for {} s",
+                    member.raft,
+                    SILENT.as_secs()
+                );
+                let text = format!("{name} does not answer");
+                self.0.options.metrics.mark(MarkKind::Member, text);
+            } else if silence <= SILENT && said.dead.remove(id) {
+                tracing::info!(node.id = id, "`{name}` answers again");
+            }
+        }
+        said.dead.retain(|id| facts.members.contains_key(id));
+        self.advise(facts, said);
+    }
+
+    fn advise(&self, facts: &Facts, said: &mut SaidOfMembers) {
+        let voters = facts.voters.len();
+        match &mut said.even {
+            _ if facts.joint || voters % 2 == 1 => said.even = None,
+            Some((count, since, is_said)) if *count == voters => {
+                if !*is_said && clock::since(*since) > EVEN_FOR {
+                    *is_said = true;
+                    tracing::warn!(
+                        "{voters} voters can lose no more of them than {} could: add or remove one",
+                        voters - 1
+                    );
+                }
+            }
+            _ => said.even = Some((voters, clock::now(), false)),
+        }
+    }
+
+    /// Makes the next change of the membership that is due.
+    pub(super) async fn keep_membership(&self) {
+        let Ok(_turn) = self.0.membership.try_lock() else {
+            return;
+        };
+        // Decided on what the membership is now that nobody else changes it.
+        let facts = self.facts();
+        if !self.is_leader(&facts) {
+            return;
+        }
+        let changed = if facts.joint {
+            tracing::info!("finishing a membership change that an earlier leader began");
+            self.0.consensus.finish_change(&facts).await
+        } else {
+            let due = self.next_promotion(&facts);
+            let Some(swap) = due.or_else(|| self.next_burial(&facts)) else {
+                return;
+            };
+            self.0.consensus.swap(&facts, swap).await
+        };
+        if let Err(error) = changed {
+            tracing::debug!(?error, "membership stays as it is for now");
+        }
+    }
+
+    /// A learner that has caught up becomes a voter, in the place of older members of its name.
+    fn next_promotion(&self, facts: &Facts) -> Option<Swap> {
+        let caught_up = |id: &NodeId| self.is_caught_up(*id);
+        let mut learners = facts.learners().filter(|(id, _)| caught_up(id));
+        learners.find_map(|(id, member)| {
+            let older = facts.members_named(&member.name).map(|(id, _)| id);
+            let (voters_gone, learners_gone) = older
+                .filter(|older| *older < id)
+                .partition(|older| facts.voters.contains(older));
+            let swap = Swap {
+                promoted: Some(id),
+                voters_gone,
+                learners_gone,
+            };
+            let voters = swap.voters_after(facts);
+            let me = self.0.consensus.id();
+            let fits = voters.len() <= limits::VOTERS && voters.contains(&me);
+            let sides = [&facts.voters, &voters];
+            let agreed = sides.iter().all(|voters| has_majority(&self.tally(voters)));
+            (fits && agreed).then_some(swap)
+        })
+    }
+
+    /// A member that has been dead for as long as `-remove-dead-after` says goes; a learner that has
+    /// caught up takes a voter's place.
+    fn next_burial(&self, facts: &Facts) -> Option<Swap> {
+        let after = self.0.options.raft.remove_dead_after?;
+        let is_dead = |id: &NodeId| self.silence(*id) > after;
+        let dead_voter = facts.voters.iter().copied().find(is_dead);
+        let swap = match dead_voter {
+            Some(dead) => Swap {
+                promoted: facts
+                    .learners()
+                    .map(|(id, _)| id)
+                    .find(|id| self.is_caught_up(*id)),
+                voters_gone: [dead].into(),
+                learners_gone: BTreeSet::new(),
+            },
+            None => Swap {
+                learners_gone: [facts.learners().map(|(id, _)| id).find(is_dead)?].into(),
+                ..Swap::default()
+            },
+        };
+        // Without a majority it would wait in the log until the dead one is back to agree.
+        let sides = [facts.voters.clone(), swap.voters_after(facts)];
+        if !sides.iter().all(|voters| has_majority(&self.tally(voters))) {
+            return None;
+        }
+        for id in swap.voters_gone.iter().chain(&swap.learners_gone) {
+            let (name, silence) = (facts.name_of(*id), self.silence(*id));
+            let heir = swap.promoted.map(|id| facts.name_of(id));
+            match heir {
+                Some(heir) => tracing::warn!(
+                    "removing `{name}`, which has not answered for {silence:.0?}; `{heir}` takes its place"
+                ),
+                None => {
+                    tracing::warn!("removing `{name}`, which has not answered for {silence:.0?}")
+                }
+            }
+        }
+        Some(swap)
+    }
+}
