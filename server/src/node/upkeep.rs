@@ -77,8 +77,11 @@ impl Node {
             return;
         }
         let changed = if facts.joint {
-            tracing::info!("finishing a membership change that an earlier leader began");
-            self.0.consensus.finish_change(&facts).await
+            let finished = self.0.consensus.finish_change(&facts).await;
+            if finished.is_ok() {
+                tracing::info!("finished a membership change that an earlier leader began");
+            }
+            finished
         } else {
             let due = self.next_promotion(&facts);
             let Some(swap) = due.or_else(|| self.next_burial(&facts)) else {
