@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use conclave_server::config::{self, Parsed};
+use conclave_server::config::{self, Parsed, SeedEnvironment};
 use conclave_server::{app, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,12 @@ const USAGE: u8 = 64;
     reason = "the environment is read once, here"
 )]
 pub(crate) fn main() -> ExitCode {
-    let config = match config::parse(std::env::args_os(), std::env::var("PORT").ok()) {
+    let seeds = SeedEnvironment {
+        port: std::env::var("PORT").ok(),
+        cluster: std::env::var("CLUSTER").ok(),
+        join: std::env::var("JOIN").ok(),
+    };
+    let config = match config::parse(std::env::args_os(), &seeds) {
         Ok(Parsed::Run(config)) => *config,
         Ok(Parsed::Show(text)) => {
             println!("{text}");

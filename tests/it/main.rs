@@ -3,7 +3,9 @@
 
 mod clock_jumps;
 mod cluster;
+mod discovery;
 mod failures;
+mod formation;
 mod gaps;
 mod http_input;
 mod increments;

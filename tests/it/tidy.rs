@@ -17,14 +17,28 @@ const MODULES: &[(&str, &[&str])] = &[
     // The runtime below the three that the simulation runs as well.
     ("runtime", &[]),
     ("raft", &["state", "runtime"]),
+    // The rules, without any way to ask or to write.
+    ("formation", &["raft"]),
+    ("discovery", &[]),
     ("events", &["state", "runtime"]),
     ("history", &["events", "state", "clock", "runtime"]),
     (
         "storage",
-        &["raft", "state", "clock", "runtime", "metrics", "events"],
+        &[
+            "raft",
+            "state",
+            "clock",
+            "runtime",
+            "metrics",
+            "events",
+            "formation",
+        ],
     ),
     // It carries requests between the services of two nodes, so it knows their types.
-    ("network", &["raft", "state", "storage", "node", "clock"]),
+    (
+        "network",
+        &["raft", "state", "storage", "node", "clock", "formation"],
+    ),
     // It declares the traits that `network` fulfils.
     (
         "node",
@@ -56,6 +70,8 @@ const EVERYTHING: &[&str] = &[
     "runtime",
     "metrics",
     "raft",
+    "formation",
+    "discovery",
     "events",
     "history",
     "storage",
@@ -72,9 +88,10 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("axum", &["http"]),
     ("tower", &["http"]),
     ("tower_http", &["http"]),
-    // `app` asks for an invitation over HTTP before there is any service.
-    ("hyper", &["http", "app/join"]),
-    ("hyper_util", &["http", "app/join"]),
+    // `app` asks other nodes over HTTP before there is any service.
+    ("hyper", &["http", "app/client"]),
+    ("hyper_util", &["http", "app/client"]),
+    ("mdns_sd", &["discovery"]),
     (
         "openraft",
         &["raft", "storage", "network", "node/consensus"],

@@ -7,13 +7,14 @@ use std::time::Duration;
 use clap::Parser;
 use conclave_shared::limits;
 
+use super::forming::{self, Asked, Forming, SeedEnvironment};
 use super::{HostPort, InvalidAddress};
 use crate::raft::RaftOptions;
 
 /// Distributed key-value and lock store.
 ///
-/// Without -join an empty data directory becomes a new one-node cluster; a used one goes on where
-/// it was. Every flag may be written with one dash or two.
+/// Without -join, -cluster and -discover an empty data directory becomes a new one-node cluster; a
+/// used one goes on where it was. Every flag may be written with one dash or two.
 #[derive(Debug, Parser)]
 #[command(name = "conclave", version, max_term_width = 100)]
 struct Flags {
@@ -41,11 +42,31 @@ struct Flags {
     /// Join the cluster of any of these members; HTTP or Raft addresses, `:11000` is localhost.
     #[arg(
         long,
+        short,
         env = "CONCLAVE_JOIN",
         value_name = "HOST:PORT,…",
         value_delimiter = ','
     )]
     join: Vec<String>,
+
+    /// Form a cluster with these nodes, or join theirs: the HTTP addresses of all, this one's may
+    /// be among them. Nothing is formed before all of them answer.
+    #[arg(
+        long,
+        env = "CONCLAVE_CLUSTER",
+        value_name = "URL,…",
+        value_delimiter = ','
+    )]
+    cluster: Vec<String>,
+
+    /// Find the nodes of the same -env on this network, and form a cluster with them or join theirs.
+    #[arg(long, env = "CONCLAVE_DISCOVER", value_name = "HOW")]
+    discover: Option<Discover>,
+
+    /// Empty nodes that form a cluster when they have found each other.
+    #[arg(long, env = "CONCLAVE_EXPECT", value_name = "N", default_value_t = 3,
+          value_parser = clap::value_parser!(u64).range(1..=limits::VOTERS as u64))]
+    expect: u64,
 
     /// Give up joining after this time.
     #[arg(long, env = "CONCLAVE_JOIN_TIMEOUT", value_name = "TIME", default_value = "30s",
@@ -56,7 +77,7 @@ struct Flags {
     #[arg(long, env = "CONCLAVE_INMEM")]
     inmem: bool,
 
-    /// Name of the environment, shown in the status.
+    /// Name of the environment: shown in the status, and whom -discover looks for.
     #[arg(long, env = "CONCLAVE_ENV", value_name = "NAME", default_value = "dev")]
     env: String,
 
@@ -102,6 +123,22 @@ struct Flags {
     data_dir: Option<PathBuf>,
 }
 
+impl Flags {
+    fn asked(&self) -> Asked<'_> {
+        Asked {
+            join: &self.join,
+            cluster: &self.cluster,
+            expect: self.discover.map(|Discover::Mdns| self.expect),
+        }
+    }
+}
+
+/// How other nodes are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Discover {
+    Mdns,
+}
+
 /// Form of the log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -141,6 +178,8 @@ pub struct Config {
     pub raft_listen: HostPort,
     pub join: Vec<HostPort>,
     pub join_timeout: Duration,
+    /// How an empty directory comes to its cluster without `join`.
+    pub forming: Forming,
     /// `None` keeps everything in memory.
     pub data_dir: Option<PathBuf>,
     pub env: String,
@@ -179,6 +218,17 @@ pub enum ConfigError {
     Port(String),
     #[error("-join: {0} is this node's own address")]
     JoinSelf(HostPort),
+    #[error("{0} and {1} exclude each other: name one")]
+    Both(&'static str, &'static str),
+    #[error("JOIN is `{0}`, and neither `true` nor `false`")]
+    Join(String),
+    #[error("JOIN=true needs CLUSTER: the node to join through is its first")]
+    JoinNobody,
+    #[error(
+        "-env: a name has 1 to {} bytes, without control characters",
+        limits::NODE_NAME_BYTES
+    )]
+    Env,
 }
 
 /// What the command line asks for.
@@ -196,14 +246,14 @@ pub enum Parsed {
 /// A flag is unknown, or a value is not acceptable; the text names it.
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
-    port: Option<String>,
+    seeds: &SeedEnvironment,
 ) -> Result<Parsed, ConfigError> {
     let flags = match Flags::try_parse_from(arguments.into_iter().map(two_dashes)) {
         Ok(flags) => flags,
         Err(error) if !error.use_stderr() => return Ok(Parsed::Show(error.to_string())),
         Err(error) => return Err(ConfigError::Usage(error.to_string().trim_end().to_owned())),
     };
-    resolve(flags, port).map(|config| Parsed::Run(Box::new(config)))
+    resolve(flags, seeds).map(|config| Parsed::Run(Box::new(config)))
 }
 
 /// Go's flag package, which the seeds use, takes `-id` and `--id` alike.
@@ -221,8 +271,8 @@ fn two_dashes(argument: OsString) -> OsString {
     }
 }
 
-fn resolve(flags: Flags, port: Option<String>) -> Result<Config, ConfigError> {
-    let http = match (&flags.haddr, port.filter(|port| !port.is_empty())) {
+fn resolve(flags: Flags, seeds: &SeedEnvironment) -> Result<Config, ConfigError> {
+    let http = match (&flags.haddr, seeds.port()) {
         (Some(text), _) => address("-haddr", text)?,
         (None, Some(port)) => {
             let number = port
@@ -251,18 +301,14 @@ fn resolve(flags: Flags, port: Option<String>) -> Result<Config, ConfigError> {
     };
     let http_listen = listen("-haddr", "-hlisten", &http, flags.hlisten.as_deref())?;
     let raft_listen = listen("-raddr", "-rlisten", &raft, flags.rlisten.as_deref())?;
+    let (join, forming) = forming::resolve(&flags.asked(), seeds, [&http, &raft])?;
     let name_given = flags.id.is_some();
     let name = flags.id.unwrap_or_else(|| raft.to_string());
-    if name.is_empty() || name.len() > limits::NODE_NAME_BYTES || name.contains(char::is_control) {
+    if !is_name(&name) {
         return Err(ConfigError::Name);
     }
-    let mut join = Vec::new();
-    for text in flags.join.iter().filter(|text| !text.is_empty()) {
-        let target = address("-join", text)?;
-        if target == http || target == raft {
-            return Err(ConfigError::JoinSelf(target));
-        }
-        join.push(target);
+    if !is_name(&flags.env) {
+        return Err(ConfigError::Env);
     }
     let data_dir = flags
         .data_dir
@@ -276,6 +322,7 @@ fn resolve(flags: Flags, port: Option<String>) -> Result<Config, ConfigError> {
         raft_listen,
         join,
         join_timeout: flags.join_timeout,
+        forming,
         data_dir: (!flags.inmem).then_some(data_dir),
         env: flags.env,
         raft_options: RaftOptions {
@@ -293,6 +340,10 @@ fn resolve(flags: Flags, port: Option<String>) -> Result<Config, ConfigError> {
     })
 }
 
+fn is_name(text: &str) -> bool {
+    (1..=limits::NODE_NAME_BYTES).contains(&text.len()) && !text.contains(char::is_control)
+}
+
 /// consens knows one port per node: the Raft port follows from it.
 const fn consens_raft_port(http: u16) -> u16 {
     match http.checked_add(10_000) {
@@ -301,7 +352,7 @@ const fn consens_raft_port(http: u16) -> u16 {
     }
 }
 
-fn address(flag: &'static str, text: &str) -> Result<HostPort, ConfigError> {
+pub(super) fn address(flag: &'static str, text: &str) -> Result<HostPort, ConfigError> {
     text.parse()
         .map_err(|source| ConfigError::Address { flag, source })
 }
@@ -360,12 +411,21 @@ mod tests {
     use super::*;
 
     fn run(arguments: &[&str]) -> Result<Config, ConfigError> {
-        with_port(arguments, None)
+        with_seeds(arguments, SeedEnvironment::default())
     }
 
     fn with_port(arguments: &[&str], port: Option<&str>) -> Result<Config, ConfigError> {
+        let port = port.map(str::to_owned);
+        let seeds = SeedEnvironment {
+            port,
+            ..SeedEnvironment::default()
+        };
+        with_seeds(arguments, seeds)
+    }
+
+    fn with_seeds(arguments: &[&str], seeds: SeedEnvironment) -> Result<Config, ConfigError> {
         let all = std::iter::once("conclave").chain(arguments.iter().copied());
-        match parse(all.map(OsString::from), port.map(str::to_owned))? {
+        match parse(all.map(OsString::from), &seeds)? {
             Parsed::Run(config) => Ok(*config),
             Parsed::Show(text) => panic!("{text}"),
         }
@@ -423,6 +483,64 @@ mod tests {
         assert_eq!(flag.http.port, 9, "a flag wins over the environment");
     }
 
+    fn consens(cluster: &str, port: Option<&str>, join: Option<&str>) -> SeedEnvironment {
+        SeedEnvironment {
+            port: port.map(str::to_owned),
+            cluster: Some(cluster.to_owned()),
+            join: join.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn the_environment_of_consens_is_a_list_of_the_others() {
+        let others = "http://localhost:4000,http://localhost:5000";
+        let config = with_seeds(&[], consens(others, None, None)).unwrap();
+        assert_eq!(config.http.to_string(), "localhost:3000");
+        assert_eq!(config.raft.to_string(), "localhost:13000");
+        let Forming::List(list) = &config.forming else {
+            panic!("{:?}", config.forming);
+        };
+        let list: Vec<_> = list.iter().map(ToString::to_string).collect();
+        assert_eq!(list, ["localhost:4000", "localhost:5000"]);
+
+        let config = with_seeds(&[], consens(others, Some("6000"), Some("true"))).unwrap();
+        assert_eq!(config.join[0].to_string(), "localhost:4000");
+        assert_eq!((config.join.len(), config.http.port), (1, 6000));
+        assert_eq!(config.forming, Forming::Alone);
+
+        let config = with_seeds(&["-j", ":9"], consens(others, None, None)).unwrap();
+        assert_eq!(config.join[0].port, 9, "a flag wins over the environment");
+        for (seeds, word) in [
+            (consens(others, None, Some("perhaps")), "perhaps"),
+            (consens("", None, Some("true")), "CLUSTER"),
+            (consens("nonsense", None, None), "CLUSTER"),
+        ] {
+            let error = with_seeds(&[], seeds).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn there_is_one_way_to_a_cluster() {
+        let config = run(&["-cluster", "http://a:1,b:2/"]).unwrap();
+        assert!(matches!(config.forming, Forming::List(list) if list.len() == 2));
+        let config = run(&["-discover", "mdns", "-expect", "5", "-env", "x"]).unwrap();
+        assert_eq!(config.forming, Forming::Discover { expect: 5 });
+        for (arguments, word) in [
+            (vec!["-cluster", "a:1", "-join", "b:1"], "-join"),
+            (vec!["-cluster", "a:1", "-discover", "mdns"], "-discover"),
+            (vec!["-join", "a:1", "-discover", "mdns"], "-discover"),
+            (vec!["-cluster", "a"], "-cluster"),
+            (vec!["-discover", "gossip"], "discover"),
+            (vec!["-discover", "mdns", "-expect", "0"], "expect"),
+            (vec!["-discover", "mdns", "-expect", "8"], "expect"),
+            (vec!["-env", ""], "-env"),
+        ] {
+            let error = run(&arguments).unwrap_err().to_string();
+            assert!(error.contains(word), "{arguments:?}: {error}");
+        }
+    }
+
     #[test]
     fn bad_values_name_the_flag() {
         for (arguments, word) in [
@@ -453,7 +571,8 @@ mod tests {
     fn help_is_no_error() {
         for flag in ["-h", "-help", "--help"] {
             let all = ["conclave", flag].map(OsString::from);
-            assert!(matches!(parse(all, None), Ok(Parsed::Show(_))), "{flag}");
+            let parsed = parse(all, &SeedEnvironment::default());
+            assert!(matches!(parsed, Ok(Parsed::Show(_))), "{flag}");
         }
     }
 }

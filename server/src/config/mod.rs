@@ -2,6 +2,8 @@
 
 mod address;
 mod cli;
+mod forming;
 
 pub use address::{HostPort, InvalidAddress};
 pub use cli::{Config, ConfigError, HistoryOptions, LogFormat, Parsed, parse};
+pub use forming::{Forming, SeedEnvironment};

@@ -359,18 +359,15 @@ impl Consensus {
 
 /// Membership. All of it is for the leader.
 impl Consensus {
-    /// Makes the first member of a new cluster. Does nothing when that was done before.
+    /// Makes the first members of a new cluster. Every founder does, with the same members; it does
+    /// nothing where that was done before.
     ///
     /// # Errors
     ///
     /// Raft has stopped.
-    pub async fn form(&self, member: Member) -> Result<(), String> {
+    pub async fn form(&self, founders: BTreeMap<NodeId, Member>) -> Result<(), String> {
         use openraft::errors::InitializeError;
-        match self
-            .raft
-            .initialize(BTreeMap::from([(self.id, member)]))
-            .await
-        {
+        match self.raft.initialize(founders).await {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(error) => Err(error.to_string()),
         }

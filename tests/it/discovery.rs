@@ -1,0 +1,154 @@
+//! Zero configuration: nodes that find each other by multicast DNS, on one machine and on hosts of
+//! their own.
+//!
+//! The hosts are network namespaces; those tests need root and `ip`, and are skipped with a counted
+//! line where one is missing.
+
+use std::fs;
+use std::time::Duration;
+
+use conclave_tests::faults::bridge::Bridge;
+use conclave_tests::faults::far_host;
+use conclave_tests::said::skipped;
+use conclave_tests::{Cluster, Node, Ports, settings, wait_for};
+use serde_json::Value;
+
+/// A lost member's name is free after 10 s, and a join is tried again all the time.
+const HEALED_WITHIN: Duration = Duration::from_secs(60);
+
+/// An environment that no other test and nobody else on this network has.
+fn environment() -> String {
+    format!("test-{}-{}", std::process::id(), Ports::reserve().http)
+}
+
+fn discover(node: &mut Node, environment: &str) {
+    node.add_args(["-discover", "mdns", "-env", environment]);
+}
+
+/// Waits until a node says what it waits for.
+async fn wait_seeks(node: &Node) {
+    let what = format!("{} looks for others", node.name());
+    wait_for(&what, HEALED_WITHIN, async || {
+        let answer = node.try_get("/api/cluster/here").await;
+        let here: Value = answer.map_err(|failure| failure.to_string())?.json();
+        let said = here["waiting_for"].as_str().unwrap_or_default();
+        match said.contains("environment") || said.contains("pledged") {
+            true => Ok(()),
+            false => Err(here.to_string()),
+        }
+    })
+    .await;
+}
+
+/// Waits until all nodes are voters of one cluster, writes to it, and returns its id.
+async fn one_cluster(cluster: &mut Cluster, nodes: &[usize]) -> Value {
+    for &index in nodes {
+        let node = &cluster[index];
+        wait_for("it is a member", HEALED_WITHIN, async || {
+            node.try_status().await.map(drop)
+        })
+        .await;
+        cluster[index].wait_ready().await;
+    }
+    let mut ids = Vec::new();
+    for &index in nodes {
+        let node = &cluster[index];
+        let voters = wait_for("all are voters", HEALED_WITHIN, async || {
+            let status = node.try_status().await?;
+            let members = status["members"].as_array().cloned().unwrap_or_default();
+            let voters = members
+                .iter()
+                .filter(|member| member["voter"] == true)
+                .count();
+            match voters == nodes.len() {
+                true => Ok(status["cluster_id"].clone()),
+                false => Err(status.to_string()),
+            }
+        });
+        ids.push(voters.await);
+    }
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    let last = nodes[nodes.len() - 1];
+    let written = cluster[last].put("/api/keys/found", "1").await;
+    assert!(written.status < 300, "{written:?}");
+    ids[0].clone()
+}
+
+/// Kills a node, empties its directory and starts it again.
+fn wipe(node: &mut Node) {
+    node.kill();
+    fs::remove_dir_all(node.data_dir()).expect("wipe");
+    node.spawn();
+}
+
+#[tokio::test]
+async fn nodes_of_one_machine_find_each_other_on_localhost() {
+    let mut cluster = Cluster::builder().nodes(3).prepare().await;
+    let environment = environment();
+    for node in cluster.nodes_mut() {
+        discover(node, &environment);
+        node.spawn();
+    }
+    let id = one_cluster(&mut cluster, &[0, 1, 2]).await;
+    // A used directory resumes, and others still find it.
+    cluster[0].stop().await;
+    cluster[0].spawn();
+    assert_eq!(one_cluster(&mut cluster, &[0, 1, 2]).await, id);
+    let fourth = cluster.add_node();
+    discover(&mut cluster[fourth], &environment);
+    cluster[fourth].spawn();
+    assert_eq!(one_cluster(&mut cluster, &[0, 1, 2, 3]).await, id);
+    cluster.assert_converged().await;
+}
+
+#[tokio::test]
+async fn hosts_of_a_network_form_one_cluster_in_any_order_and_heal() {
+    if let Some(what) = far_host::missing() {
+        return skipped(&format!("discovery between hosts needs {what}"));
+    }
+    for round in 0..settings::rounds(2, 20) {
+        let bridge = Bridge::create(4);
+        let mut cluster = Cluster::builder().nodes(4).prepare().await;
+        let environment = environment();
+        for (node, host) in cluster.nodes_mut().iter_mut().zip(bridge.hosts()) {
+            node.live_on(host);
+            discover(node, &environment);
+        }
+        // At once, one by one, and the other way round.
+        let order = if round % 3 == 2 { [2, 1, 0] } else { [0, 1, 2] };
+        for index in order {
+            cluster[index].spawn();
+            if round % 3 > 0 && index != order[2] {
+                wait_seeks(&cluster[index]).await;
+            }
+        }
+        let id = one_cluster(&mut cluster, &[0, 1, 2]).await;
+        if round % 2 == 0 {
+            cluster[3].spawn();
+            assert_eq!(one_cluster(&mut cluster, &[0, 1, 2, 3]).await, id);
+        } else {
+            wipe(&mut cluster[1]);
+            assert_eq!(one_cluster(&mut cluster, &[0, 1, 2]).await, id);
+        }
+        cluster.assert_converged().await;
+    }
+}
+
+#[tokio::test]
+async fn two_environments_on_one_network_stay_two_clusters() {
+    if let Some(what) = far_host::missing() {
+        return skipped(&format!("discovery between hosts needs {what}"));
+    }
+    let bridge = Bridge::create(4);
+    let mut cluster = Cluster::builder().nodes(4).prepare().await;
+    let environments = [environment(), environment()];
+    for (index, host) in bridge.hosts().iter().enumerate() {
+        cluster[index].live_on(host);
+        discover(&mut cluster[index], &environments[index % 2]);
+        cluster[index].add_args(["-expect", "2"]);
+        cluster[index].spawn();
+    }
+    let even = one_cluster(&mut cluster, &[0, 2]).await;
+    let odd = one_cluster(&mut cluster, &[1, 3]).await;
+    assert_ne!(even, odd);
+}
