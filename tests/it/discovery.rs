@@ -5,11 +5,11 @@
 //! line where one is missing.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use conclave_tests::faults::bridge::Bridge;
 use conclave_tests::faults::far_host;
-use conclave_tests::said::skipped;
+use conclave_tests::said::{measured, skipped};
 use conclave_tests::{Cluster, Node, Ports, settings, wait_for};
 use serde_json::Value;
 
@@ -40,40 +40,6 @@ async fn wait_seeks(node: &Node) {
     .await;
 }
 
-/// Waits until all nodes are voters of one cluster, writes to it, and returns its id.
-async fn one_cluster(cluster: &mut Cluster, nodes: &[usize]) -> Value {
-    for &index in nodes {
-        let node = &cluster[index];
-        wait_for("it is a member", HEALED_WITHIN, async || {
-            node.try_status().await.map(drop)
-        })
-        .await;
-        cluster[index].wait_ready().await;
-    }
-    let mut ids = Vec::new();
-    for &index in nodes {
-        let node = &cluster[index];
-        let voters = wait_for("all are voters", HEALED_WITHIN, async || {
-            let status = node.try_status().await?;
-            let members = status["members"].as_array().cloned().unwrap_or_default();
-            let voters = members
-                .iter()
-                .filter(|member| member["voter"] == true)
-                .count();
-            match voters == nodes.len() {
-                true => Ok(status["cluster_id"].clone()),
-                false => Err(status.to_string()),
-            }
-        });
-        ids.push(voters.await);
-    }
-    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
-    let last = nodes[nodes.len() - 1];
-    let written = cluster[last].put("/api/keys/found", "1").await;
-    assert!(written.status < 300, "{written:?}");
-    ids[0].clone()
-}
-
 /// Kills a node, empties its directory and starts it again.
 fn wipe(node: &mut Node) {
     node.kill();
@@ -89,15 +55,15 @@ async fn nodes_of_one_machine_find_each_other_on_localhost() {
         discover(node, &environment);
         node.spawn();
     }
-    let id = one_cluster(&mut cluster, &[0, 1, 2]).await;
+    let id = cluster.wait_formed(&[0, 1, 2], HEALED_WITHIN).await;
     // A used directory resumes, and others still find it.
     cluster[0].stop().await;
     cluster[0].spawn();
-    assert_eq!(one_cluster(&mut cluster, &[0, 1, 2]).await, id);
+    assert_eq!(cluster.wait_formed(&[0, 1, 2], HEALED_WITHIN).await, id);
     let fourth = cluster.add_node();
     discover(&mut cluster[fourth], &environment);
     cluster[fourth].spawn();
-    assert_eq!(one_cluster(&mut cluster, &[0, 1, 2, 3]).await, id);
+    assert_eq!(cluster.wait_formed(&[0, 1, 2, 3], HEALED_WITHIN).await, id);
     cluster.assert_converged().await;
 }
 
@@ -116,19 +82,24 @@ async fn hosts_of_a_network_form_one_cluster_in_any_order_and_heal() {
         }
         // At once, one by one, and the other way round.
         let order = if round % 3 == 2 { [2, 1, 0] } else { [0, 1, 2] };
+        let started = Instant::now();
         for index in order {
             cluster[index].spawn();
             if round % 3 > 0 && index != order[2] {
                 wait_seeks(&cluster[index]).await;
             }
         }
-        let id = one_cluster(&mut cluster, &[0, 1, 2]).await;
+        let id = cluster.wait_formed(&[0, 1, 2], HEALED_WITHIN).await;
+        let took = started.elapsed().as_secs_f64();
+        measured(&format!(
+            "three hosts found each other and formed after {took:.1} s"
+        ));
         if round % 2 == 0 {
             cluster[3].spawn();
-            assert_eq!(one_cluster(&mut cluster, &[0, 1, 2, 3]).await, id);
+            assert_eq!(cluster.wait_formed(&[0, 1, 2, 3], HEALED_WITHIN).await, id);
         } else {
             wipe(&mut cluster[1]);
-            assert_eq!(one_cluster(&mut cluster, &[0, 1, 2]).await, id);
+            assert_eq!(cluster.wait_formed(&[0, 1, 2], HEALED_WITHIN).await, id);
         }
         cluster.assert_converged().await;
     }
@@ -148,7 +119,7 @@ async fn two_environments_on_one_network_stay_two_clusters() {
         cluster[index].add_args(["-expect", "2"]);
         cluster[index].spawn();
     }
-    let even = one_cluster(&mut cluster, &[0, 2]).await;
-    let odd = one_cluster(&mut cluster, &[1, 3]).await;
+    let even = cluster.wait_formed(&[0, 2], HEALED_WITHIN).await;
+    let odd = cluster.wait_formed(&[1, 3], HEALED_WITHIN).await;
     assert_ne!(even, odd);
 }

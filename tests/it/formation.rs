@@ -2,6 +2,7 @@
 //! a node that moves into another cluster.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ async fn wait_says(node: &Node, words: &[&str]) {
 }
 
 /// Starts all prepared nodes and waits until they are one cluster.
-async fn start(cluster: &mut Cluster, order: Order) {
+async fn start(cluster: &mut Cluster, order: Order) -> Value {
     let count = cluster.nodes().len();
     let mut indexes: Vec<usize> = (0..count).collect();
     if matches!(order, Order::Reversed) {
@@ -61,25 +62,18 @@ async fn start(cluster: &mut Cluster, order: Order) {
     for (started, index) in indexes.into_iter().enumerate() {
         cluster[index].spawn();
         if !matches!(order, Order::AtOnce) && started + 1 < count {
-            wait_says(&cluster[index], &["formed"]).await;
+            wait_says(&cluster[index], &["does not answer"]).await;
         }
     }
-    assert_one_cluster(cluster).await;
+    assert_one_cluster(cluster).await
 }
 
-/// Waits until all nodes are voters of one cluster, and writes to it.
-async fn assert_one_cluster(cluster: &mut Cluster) {
-    for node in cluster.nodes_mut() {
-        node.wait_ready().await;
-    }
-    cluster.wait_voters(cluster.nodes().len()).await;
-    let mut ids = Vec::new();
-    for node in cluster.nodes() {
-        ids.push(node.status().await["cluster_id"].clone());
-    }
-    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
-    cluster[0].put("/api/keys/formed", "1").await;
+/// Waits until all nodes are voters of one cluster with equal states.
+async fn assert_one_cluster(cluster: &Cluster) -> Value {
+    let all: Vec<usize> = (0..cluster.nodes().len()).collect();
+    let id = cluster.wait_formed(&all, HEALED_WITHIN).await;
     cluster.assert_converged().await;
+    id
 }
 
 /// Prepares nodes that are all given the whole list.
@@ -126,7 +120,7 @@ async fn nodes_killed_while_they_form_become_one_cluster() {
             cluster[index].kill();
             cluster[index].spawn();
         }
-        assert_one_cluster(&mut cluster).await;
+        assert_one_cluster(&cluster).await;
     }
 }
 
@@ -141,20 +135,14 @@ async fn a_wiped_member_of_a_list_joins_again_by_itself() {
     cluster[wiped].spawn();
     // Its old member may still be thought alive.
     wait_says(&cluster[wiped], &["cannot join yet"]).await;
-    let node = &cluster[wiped];
-    wait_for("it is a member again", HEALED_WITHIN, async || {
-        node.try_status().await.map(drop)
-    })
-    .await;
-    assert_one_cluster(&mut cluster).await;
+    assert_one_cluster(&cluster).await;
     assert!(cluster[wiped].status_number("id").await > old);
 }
 
 #[tokio::test]
 async fn two_of_three_wiped_disks_never_make_another_cluster() {
     let mut cluster = listed(3).await;
-    start(&mut cluster, Order::AtOnce).await;
-    let formed = cluster[0].status().await["cluster_id"].clone();
+    let formed = start(&mut cluster, Order::AtOnce).await;
     for node in cluster.nodes_mut() {
         node.kill();
     }
@@ -184,13 +172,7 @@ async fn two_of_three_wiped_disks_never_make_another_cluster() {
     fs::remove_dir_all(cluster[0].data_dir()).expect("wipe");
     fs::rename(aside(&cluster[0]), cluster[0].data_dir()).expect("brought back");
     cluster[0].spawn();
-    let node = &cluster[1];
-    wait_for("the wiped one is a member", HEALED_WITHIN, async || {
-        node.try_status().await.map(drop)
-    })
-    .await;
-    assert_one_cluster(&mut cluster).await;
-    assert_eq!(cluster[1].status().await["cluster_id"], formed);
+    assert_eq!(assert_one_cluster(&cluster).await, formed);
 }
 
 #[tokio::test]
@@ -222,7 +204,7 @@ async fn a_later_node_joins_a_listed_cluster() {
     let list = format!("{},{nobody}", cluster[0].http_address());
     cluster[index].add_args(["-cluster", &list]);
     cluster[index].spawn();
-    assert_one_cluster(&mut cluster).await;
+    assert_one_cluster(&cluster).await;
 }
 
 /// Gives the nodes the environment that consens' document gives them, with their own ports.
@@ -283,7 +265,7 @@ async fn consens_own_environment_forms_a_cluster_and_join_catches_up() {
             }
         })
         .await;
-        assert_one_cluster(&mut cluster).await;
+        assert_one_cluster(&cluster).await;
     }
 }
 
@@ -392,6 +374,82 @@ async fn format_of(cluster: &mut Cluster) -> Value {
     identity["format"].clone()
 }
 
+#[tokio::test]
+async fn a_join_through_a_node_without_a_cluster_ends_after_its_timeout() {
+    let mut cluster = Cluster::builder().nodes(2).prepare().await;
+    let nobody = format!("localhost:{}", Ports::reserve().http);
+    cluster[0].add_args(["-cluster", &nobody]);
+    cluster[0].spawn();
+    wait_says(&cluster[0], &[&nobody]).await;
+    let target = cluster[0].http_address();
+    cluster[1].add_args(["-join", &target, "-join-timeout", "2s"]);
+    cluster[1].spawn();
+    assert_eq!(cluster[1].wait_exit(REFUSED_WITHIN).await.code(), Some(1));
+    let log = cluster[1].stderr();
+    assert!(log.contains(&target) && log.contains(&nobody), "{log}");
+    assert!(!cluster[1].data_dir().join("node.json").exists());
+}
+
+/// Speaks for a node whose peer protocol is of another version, until the test ends.
+fn other_version(reason: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut start = [0; 4];
+            let read = stream.read_exact(&mut start);
+            if read.is_err() || start == *b"POST" || start == *b"GET " {
+                continue;
+            }
+            // The acknowledgement: its length, variant 1, and a text.
+            let length = u8::try_from(reason.len()).expect("a short text");
+            let mut frame = vec![0, 0, 0, length + 2, 1, length];
+            frame.extend(reason.as_bytes());
+            drop(stream.write_all(&frame));
+            // What is still to be read would turn the close into a reset.
+            drop(stream.read(&mut [0; 256]));
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_cluster_of_another_protocol_version_is_refused_with_both_versions() {
+    let reason = "it speaks peer protocol 99, and not 3";
+    let address = other_version(reason);
+    let mut cluster = Cluster::builder().nodes(1).prepare().await;
+    cluster[0].add_args(["-join", &address]);
+    cluster[0].spawn();
+    assert_eq!(cluster[0].wait_exit(REFUSED_WITHIN).await.code(), Some(1));
+    assert!(
+        cluster[0].stderr().contains(reason),
+        "{}",
+        cluster[0].stderr()
+    );
+    assert!(!cluster[0].data_dir().join("node.json").exists());
+}
+
+#[tokio::test]
+async fn a_node_refuses_another_protocol_version_by_name() {
+    let cluster = Cluster::single().await;
+    let stream = std::net::TcpStream::connect(cluster[0].raft_address());
+    let mut stream = stream.expect("the node listens");
+    // Version 99, purpose `Form`, no cluster, no id, no name, to nobody.
+    let mut hello = b"CNCL\x63\x06".to_vec();
+    hello.extend([0; 19]);
+    let length = u8::try_from(hello.len()).expect("a short frame");
+    stream.write_all(&[0, 0, 0, length]).expect("sent");
+    stream.write_all(&hello).expect("sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(
+        answer.contains("it speaks peer protocol 3, and not 99"),
+        "{answer}"
+    );
+}
+
 /// Starts two nodes that are a cluster each.
 async fn strangers() -> Cluster {
     let mut cluster = Cluster::builder().nodes(2).prepare().await;
@@ -422,7 +480,7 @@ async fn a_node_that_holds_nothing_moves_into_another_cluster() {
         );
         let joined = cluster[0].status().await["cluster_id"].clone();
         assert_eq!(moved["Data"]["cluster_id"], joined, "{moved}");
-        assert_one_cluster(&mut cluster).await;
+        assert_one_cluster(&cluster).await;
         assert_eq!(cluster[1].get("/api/keys/a").await.text(), "1");
         let left = cluster[1].data_dir().join("left-1");
         assert!(

@@ -273,8 +273,24 @@ impl<L: Ledger> Seeker<L> {
             .collect()
     }
 
+    /// Returns true when as many answer as a cluster is formed of. Before that a pledge would only
+    /// bind this directory to another that may still be given up.
+    fn could_form(&self, replies: &[Reply]) -> bool {
+        let here = replies.iter().filter(|reply| {
+            matches!(&reply.standing, Standing::Seeking { group, .. } if *group == self.group)
+        });
+        let needed = match &self.group {
+            Group::List(list) => list.len(),
+            Group::Environment { expect, .. } => usize::try_from(*expect).unwrap_or(usize::MAX),
+        };
+        here.count() + 1 >= needed
+    }
+
     /// Returns the smallest one that leads an attempt and comes before this node.
     fn better_leader(&self, replies: &[Reply]) -> Option<Pledge> {
+        if !self.could_form(replies) {
+            return None;
+        }
         let own = self.key(self.kept.directory, &self.me);
         let pledge = |reply: &Reply| {
             let Standing::Seeking {
@@ -370,7 +386,7 @@ impl<L: Ledger> Seeker<L> {
         match &self.group {
             Group::List(list) if list.first() != Some(&normalised(&self.me.http)) => {
                 let first = list.first().map_or("", String::as_str);
-                format!("a cluster is formed by {first}, the first of the list, when all answer")
+                format!("a cluster is formed by {first}, the first of the list, when all are there")
             }
             Group::List(_) => {
                 format!("a cluster is formed when all listed nodes are empty and ready; {here}")
