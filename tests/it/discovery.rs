@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use conclave_tests::faults::bridge::Bridge;
 use conclave_tests::faults::far_host;
 use conclave_tests::said::{measured, skipped};
-use conclave_tests::{Cluster, Node, Ports, settings, wait_for};
-use serde_json::Value;
+use conclave_tests::{Cluster, Node, Ports, settings};
 
 /// A lost member's name is free after 10 s, and a join is tried again all the time.
 const HEALED_WITHIN: Duration = Duration::from_secs(60);
@@ -23,21 +22,6 @@ fn environment() -> String {
 
 fn discover(node: &mut Node, environment: &str) {
     node.add_args(["-discover", "mdns", "-env", environment]);
-}
-
-/// Waits until a node says what it waits for.
-async fn wait_seeks(node: &Node) {
-    let what = format!("{} looks for others", node.name());
-    wait_for(&what, HEALED_WITHIN, async || {
-        let answer = node.try_get("/api/cluster/here").await;
-        let here: Value = answer.map_err(|failure| failure.to_string())?.json();
-        let said = here["waiting_for"].as_str().unwrap_or_default();
-        match said.contains("environment") || said.contains("pledged") {
-            true => Ok(()),
-            false => Err(here.to_string()),
-        }
-    })
-    .await;
 }
 
 /// Kills a node, empties its directory and starts it again.
@@ -86,7 +70,7 @@ async fn hosts_of_a_network_form_one_cluster_in_any_order_and_heal() {
         for index in order {
             cluster[index].spawn();
             if round % 3 > 0 && index != order[2] {
-                wait_seeks(&cluster[index]).await;
+                cluster[index].wait_says(&["environment"]).await;
             }
         }
         let id = cluster.wait_formed(&[0, 1, 2], HEALED_WITHIN).await;

@@ -1,8 +1,6 @@
-//! Clusters that form from a list: start orders, wiped disks, other lists, consens' environment, and
-//! a node that moves into another cluster.
+//! Clusters that form from a list: start orders, wiped disks, other lists, consens' environment.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -12,8 +10,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const CONSENS: &str = include_str!("../golden/consens.txt");
-/// Longest time until a node says what it waits for.
-const SAID_WITHIN: Duration = Duration::from_secs(20);
+/// Longest time until a write is everywhere.
+const READ_WITHIN: Duration = Duration::from_secs(20);
 /// A lost member's name is free after 10 s, and a join is tried again all the time.
 const HEALED_WITHIN: Duration = Duration::from_secs(60);
 /// Longest time until a start that cannot succeed has ended.
@@ -30,28 +28,6 @@ enum Order {
 
 const ORDERS: [Order; 3] = [Order::AtOnce, Order::OneByOne, Order::Reversed];
 
-/// Returns `GET /api/cluster/here`.
-async fn here(node: &Node) -> Result<Value, String> {
-    let response = node.try_get("/api/cluster/here").await;
-    response
-        .map(|response| response.json())
-        .map_err(|failure| failure.to_string())
-}
-
-/// Waits until a node says that it waits, in words that hold all of `words`.
-async fn wait_says(node: &Node, words: &[&str]) {
-    let what = format!("{} waits: {words:?}", node.name());
-    wait_for(&what, SAID_WITHIN, async || {
-        let here = here(node).await?;
-        let said = here["waiting_for"].as_str().unwrap_or_default();
-        match words.iter().all(|word| said.contains(word)) {
-            true => Ok(()),
-            false => Err(here.to_string()),
-        }
-    })
-    .await;
-}
-
 /// Starts all prepared nodes and waits until they are one cluster.
 async fn start(cluster: &mut Cluster, order: Order) -> Value {
     let count = cluster.nodes().len();
@@ -62,7 +38,7 @@ async fn start(cluster: &mut Cluster, order: Order) -> Value {
     for (started, index) in indexes.into_iter().enumerate() {
         cluster[index].spawn();
         if !matches!(order, Order::AtOnce) && started + 1 < count {
-            wait_says(&cluster[index], &["does not answer"]).await;
+            cluster[index].wait_says(&["does not answer"]).await;
         }
     }
     assert_one_cluster(cluster).await
@@ -110,11 +86,11 @@ async fn nodes_killed_while_they_form_become_one_cluster() {
             node.spawn();
         }
         for _ in 0..6 {
-            let index = usize::try_from(random.below(3)).unwrap_or(0);
+            let index = random.below(3);
             // Any moment of forming, which takes a few hundred milliseconds.
             let look = random.below(20);
             for _ in 0..look {
-                drop(here(&cluster[index]).await);
+                drop(cluster[index].here().await);
                 conclave_tests::wait::before_retry().await;
             }
             cluster[index].kill();
@@ -134,7 +110,7 @@ async fn a_wiped_member_of_a_list_joins_again_by_itself() {
     fs::remove_dir_all(cluster[wiped].data_dir()).expect("wipe");
     cluster[wiped].spawn();
     // Its old member may still be thought alive.
-    wait_says(&cluster[wiped], &["cannot join yet"]).await;
+    cluster[wiped].wait_says(&["cannot join yet"]).await;
     assert_one_cluster(&cluster).await;
     assert!(cluster[wiped].status_number("id").await > old);
 }
@@ -155,16 +131,16 @@ async fn two_of_three_wiped_disks_never_make_another_cluster() {
     }
     // The one with the data is away: they wait for it, and say so.
     let third = cluster[2].http_address();
-    wait_says(&cluster[0], &[&third, "does not answer"]).await;
-    wait_says(&cluster[1], &[&third, "does not answer"]).await;
+    cluster[0].wait_says(&[&third, "does not answer"]).await;
+    cluster[1].wait_says(&[&third, "does not answer"]).await;
 
     cluster[2].spawn();
-    wait_says(&cluster[2], &["node0", "node1", "empty"]).await;
+    cluster[2].wait_says(&["node0", "node1", "empty"]).await;
     let ready = cluster[2].get("/readyz?verbose").await.expect_status(503);
     assert!(ready.text().contains("waiting for"), "{}", ready.text());
     for index in [0, 1] {
-        wait_says(&cluster[index], &["cannot join yet"]).await;
-        let here = here(&cluster[index]).await.expect("an answer");
+        cluster[index].wait_says(&["cannot join yet"]).await;
+        let here = cluster[index].here().await.expect("an answer");
         assert!(here["cluster_id"].is_null(), "{here}");
     }
     // With one of the old disks there is a majority again, and the wiped one joins.
@@ -184,8 +160,12 @@ async fn nodes_with_other_lists_wait_and_name_the_difference() {
     cluster[1].add_args(["-cluster", &format!("{first},{nobody}")]);
     cluster[0].spawn();
     cluster[1].spawn();
-    wait_says(&cluster[0], &["node1", "another -cluster list", &nobody]).await;
-    wait_says(&cluster[1], &["node0", "another -cluster list", &nobody]).await;
+    cluster[0]
+        .wait_says(&["node1", "another -cluster list", &nobody])
+        .await;
+    cluster[1]
+        .wait_says(&["node0", "another -cluster list", &nobody])
+        .await;
 }
 
 #[tokio::test]
@@ -256,7 +236,7 @@ async fn consens_own_environment_forms_a_cluster_and_join_catches_up() {
         ];
         cluster[2].set_env(&env);
         cluster[2].start().await;
-        wait_for("it has caught up", SAID_WITHIN, async || {
+        wait_for("it has caught up", READ_WITHIN, async || {
             let read = cluster[2].get("/mykey").await.text();
             if read == "meanwhile" {
                 Ok(())
@@ -372,177 +352,4 @@ async fn format_of(cluster: &mut Cluster) -> Value {
     fs::create_dir_all(&path).expect("a directory");
     let identity: Value = serde_json::from_str(&text).expect("JSON");
     identity["format"].clone()
-}
-
-#[tokio::test]
-async fn a_join_through_a_node_without_a_cluster_ends_after_its_timeout() {
-    let mut cluster = Cluster::builder().nodes(2).prepare().await;
-    let nobody = format!("localhost:{}", Ports::reserve().http);
-    cluster[0].add_args(["-cluster", &nobody]);
-    cluster[0].spawn();
-    wait_says(&cluster[0], &[&nobody]).await;
-    let target = cluster[0].http_address();
-    cluster[1].add_args(["-join", &target, "-join-timeout", "2s"]);
-    cluster[1].spawn();
-    assert_eq!(cluster[1].wait_exit(REFUSED_WITHIN).await.code(), Some(1));
-    let log = cluster[1].stderr();
-    assert!(log.contains(&target) && log.contains(&nobody), "{log}");
-    assert!(!cluster[1].data_dir().join("node.json").exists());
-}
-
-/// Speaks for a node whose peer protocol is of another version, until the test ends.
-fn other_version(reason: &'static str) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("an address").to_string();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let mut start = [0; 4];
-            let read = stream.read_exact(&mut start);
-            if read.is_err() || start == *b"POST" || start == *b"GET " {
-                continue;
-            }
-            // The acknowledgement: its length, variant 1, and a text.
-            let length = u8::try_from(reason.len()).expect("a short text");
-            let mut frame = vec![0, 0, 0, length + 2, 1, length];
-            frame.extend(reason.as_bytes());
-            drop(stream.write_all(&frame));
-            // What is still to be read would turn the close into a reset.
-            drop(stream.read(&mut [0; 256]));
-        }
-    });
-    address
-}
-
-#[tokio::test]
-async fn a_cluster_of_another_protocol_version_is_refused_with_both_versions() {
-    let reason = "it speaks peer protocol 99, and not 3";
-    let address = other_version(reason);
-    let mut cluster = Cluster::builder().nodes(1).prepare().await;
-    cluster[0].add_args(["-join", &address]);
-    cluster[0].spawn();
-    assert_eq!(cluster[0].wait_exit(REFUSED_WITHIN).await.code(), Some(1));
-    assert!(
-        cluster[0].stderr().contains(reason),
-        "{}",
-        cluster[0].stderr()
-    );
-    assert!(!cluster[0].data_dir().join("node.json").exists());
-}
-
-#[tokio::test]
-async fn a_node_refuses_another_protocol_version_by_name() {
-    let cluster = Cluster::single().await;
-    let stream = std::net::TcpStream::connect(cluster[0].raft_address());
-    let mut stream = stream.expect("the node listens");
-    // Version 99, purpose `Form`, no cluster, no id, no name, to nobody.
-    let mut hello = b"CNCL\x63\x06".to_vec();
-    hello.extend([0; 19]);
-    let length = u8::try_from(hello.len()).expect("a short frame");
-    stream.write_all(&[0, 0, 0, length]).expect("sent");
-    stream.write_all(&hello).expect("sent");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("an answer");
-    let answer = String::from_utf8_lossy(&answer);
-    assert!(
-        answer.contains("it speaks peer protocol 3, and not 99"),
-        "{answer}"
-    );
-}
-
-/// Starts two nodes that are a cluster each.
-async fn strangers() -> Cluster {
-    let mut cluster = Cluster::builder().nodes(2).prepare().await;
-    for node in cluster.nodes_mut() {
-        node.start().await;
-    }
-    cluster
-}
-
-fn peers(address: &str) -> String {
-    format!(r#"{{"Peers": ["{address}"]}}"#)
-}
-
-#[tokio::test]
-async fn a_node_that_holds_nothing_moves_into_another_cluster() {
-    for by_raft_address in [false, true] {
-        let mut cluster = strangers().await;
-        cluster[0].put("/api/keys/a", "1").await.expect_status(201);
-        let target = match by_raft_address {
-            false => cluster[0].http_address(),
-            true => cluster[0].raft_address(),
-        };
-        let moved = cluster[1].post("/cluster/join", &peers(&target)).await;
-        let moved = moved.expect_status(200).json();
-        assert_eq!(
-            (&moved["Status"], &moved["Error"]),
-            (&"ok".into(), &"".into())
-        );
-        let joined = cluster[0].status().await["cluster_id"].clone();
-        assert_eq!(moved["Data"]["cluster_id"], joined, "{moved}");
-        assert_one_cluster(&cluster).await;
-        assert_eq!(cluster[1].get("/api/keys/a").await.text(), "1");
-        let left = cluster[1].data_dir().join("left-1");
-        assert!(
-            left.join("node.json").is_file(),
-            "its old files are set aside"
-        );
-        // The new identity is the directory's.
-        cluster[1].kill();
-        cluster[1].start().await;
-        assert_eq!(cluster[1].status().await["cluster_id"], joined);
-    }
-}
-
-#[tokio::test]
-async fn a_move_that_would_lose_anything_is_refused_and_changes_nothing() {
-    let mut cluster = strangers().await;
-    let before = cluster[1].status().await["cluster_id"].clone();
-    let refused = async |node: &Node, address: &str, word: &str| {
-        let answer = node.post("/cluster/join", &peers(address)).await;
-        let problem = answer.expect_status(409).json();
-        let detail = problem["detail"].as_str().unwrap_or_default();
-        assert!(detail.contains(word), "no {word} in {problem}");
-    };
-    let (first, own) = (cluster[0].http_address(), cluster[1].http_address());
-    refused(&cluster[1], &own, "own cluster").await;
-    let nobody = format!("localhost:{}", Ports::reserve().http);
-    refused(&cluster[1], &nobody, &nobody).await;
-    cluster[1]
-        .post("/cluster/join", "{}")
-        .await
-        .expect_status(400);
-    cluster[1]
-        .post("/cluster/join", &peers("nonsense"))
-        .await
-        .expect_status(400);
-
-    cluster[1]
-        .put("/api/keys/mine", "1")
-        .await
-        .expect_status(201);
-    refused(&cluster[1], &first, "1 keys").await;
-    cluster[1].delete("/api/keys/mine").await.expect_status(200);
-
-    // The other cluster refuses it: a live member has its name.
-    let index = cluster.add_node();
-    let twin = Node::new(
-        "node1",
-        &cluster.folder().join("twin"),
-        cluster[index].ports(),
-    );
-    cluster[index] = twin;
-    cluster[index].add_args(["-join", &first]);
-    cluster[index].start().await;
-    refused(&cluster[1], &first, "node1").await;
-    cluster[1].wait_ready().await;
-    assert_eq!(cluster[1].status().await["cluster_id"], before);
-    cluster[1]
-        .put("/api/keys/mine", "2")
-        .await
-        .expect_status(201);
-    cluster[1].kill();
-    cluster[1].start().await;
-    assert_eq!(cluster[1].get("/api/keys/mine").await.text(), "2");
-    refused(&cluster[0], &own, "other members").await;
 }

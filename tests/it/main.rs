@@ -16,6 +16,7 @@ mod lock_connections;
 mod lock_faults;
 mod locks;
 mod metrics;
+mod moving;
 mod past;
 mod power;
 mod random_input;

@@ -411,7 +411,7 @@ mod tests {
     use super::*;
 
     fn run(arguments: &[&str]) -> Result<Config, ConfigError> {
-        with_seeds(arguments, SeedEnvironment::default())
+        with_seeds(arguments, &SeedEnvironment::default())
     }
 
     fn with_port(arguments: &[&str], port: Option<&str>) -> Result<Config, ConfigError> {
@@ -420,12 +420,12 @@ mod tests {
             port,
             ..SeedEnvironment::default()
         };
-        with_seeds(arguments, seeds)
+        with_seeds(arguments, &seeds)
     }
 
-    fn with_seeds(arguments: &[&str], seeds: SeedEnvironment) -> Result<Config, ConfigError> {
+    fn with_seeds(arguments: &[&str], seeds: &SeedEnvironment) -> Result<Config, ConfigError> {
         let all = std::iter::once("conclave").chain(arguments.iter().copied());
-        match parse(all.map(OsString::from), &seeds)? {
+        match parse(all.map(OsString::from), seeds)? {
             Parsed::Run(config) => Ok(*config),
             Parsed::Show(text) => panic!("{text}"),
         }
@@ -494,7 +494,7 @@ mod tests {
     #[test]
     fn the_environment_of_consens_is_a_list_of_the_others() {
         let others = "http://localhost:4000,http://localhost:5000";
-        let config = with_seeds(&[], consens(others, None, None)).unwrap();
+        let config = with_seeds(&[], &consens(others, None, None)).unwrap();
         assert_eq!(config.http.to_string(), "localhost:3000");
         assert_eq!(config.raft.to_string(), "localhost:13000");
         let Forming::List(list) = &config.forming else {
@@ -503,19 +503,19 @@ mod tests {
         let list: Vec<_> = list.iter().map(ToString::to_string).collect();
         assert_eq!(list, ["localhost:4000", "localhost:5000"]);
 
-        let config = with_seeds(&[], consens(others, Some("6000"), Some("true"))).unwrap();
+        let config = with_seeds(&[], &consens(others, Some("6000"), Some("true"))).unwrap();
         assert_eq!(config.join[0].to_string(), "localhost:4000");
         assert_eq!((config.join.len(), config.http.port), (1, 6000));
         assert_eq!(config.forming, Forming::Alone);
 
-        let config = with_seeds(&["-j", ":9"], consens(others, None, None)).unwrap();
+        let config = with_seeds(&["-j", ":9"], &consens(others, None, None)).unwrap();
         assert_eq!(config.join[0].port, 9, "a flag wins over the environment");
         for (seeds, word) in [
             (consens(others, None, Some("perhaps")), "perhaps"),
             (consens("", None, Some("true")), "CLUSTER"),
             (consens("nonsense", None, None), "CLUSTER"),
         ] {
-            let error = with_seeds(&[], seeds).unwrap_err().to_string();
+            let error = with_seeds(&[], &seeds).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
     }

@@ -6,6 +6,7 @@
 
 mod binary;
 mod builder;
+mod here;
 pub mod node;
 pub mod ports;
 pub mod run;
