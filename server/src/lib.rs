@@ -22,7 +22,10 @@ pub mod app;
 pub mod clock;
 #[cfg(not(feature = "simulation"))]
 pub mod config;
+#[cfg(not(feature = "simulation"))]
+pub mod discovery;
 pub mod events;
+pub mod formation;
 #[cfg(not(feature = "simulation"))]
 pub mod history;
 #[cfg(not(feature = "simulation"))]

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use conclave_server::config::{self, ConfigError, LogFormat, Parsed, Tool};
+use conclave_server::config::{self, ConfigError, LogFormat, Parsed, SeedEnvironment, Tool};
 use conclave_server::{app, telemetry, tools};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,12 @@ const CONFIG: u8 = 78;
     reason = "the environment is read once, here"
 )]
 pub(crate) fn main() -> ExitCode {
-    let config = match config::parse(std::env::args_os(), std::env::var("PORT").ok()) {
+    let seeds = SeedEnvironment {
+        port: std::env::var("PORT").ok(),
+        cluster: std::env::var("CLUSTER").ok(),
+        join: std::env::var("JOIN").ok(),
+    };
+    let config = match config::parse(std::env::args_os(), &seeds) {
         Ok(Parsed::Run(config)) => *config,
         Ok(Parsed::Show(text)) => {
             println!("{text}");

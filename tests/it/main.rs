@@ -4,7 +4,9 @@
 mod clock_jumps;
 mod cluster;
 mod configuration;
+mod discovery;
 mod failures;
+mod formation;
 mod gaps;
 mod http_input;
 mod increments;
@@ -19,6 +21,7 @@ mod members;
 mod members_churn;
 mod members_wrong;
 mod metrics;
+mod moving;
 mod past;
 mod power;
 mod random_input;

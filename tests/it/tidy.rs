@@ -1,114 +1,15 @@
 //! The house rules that no compiler checks. A violation names the file, the line and the rule.
-//! The tables say who may use what: a module of `server/src` that needs more gets it here first,
-//! in the open. Tests inside a module may use everything.
+//!
+//! The tables in `tidy/tables.rs` say who may use what: a module of `server/src` that needs more gets
+//! it there first, in the open. Tests inside a module may use everything.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Modules of `server/src`, and which of the others each may name with `crate::`. A file may have a
-/// line of its own; the longest name that fits a file counts.
-const MODULES: &[(&str, &[&str])] = &[
-    ("state", &[]),
-    ("clock", &[]),
-    // Recording only, so that everybody may.
-    ("metrics", &["clock"]),
-    // The runtime below the three that the simulation runs as well.
-    ("runtime", &[]),
-    ("raft", &["state", "runtime"]),
-    ("events", &["state", "runtime"]),
-    ("history", &["events", "state", "clock", "runtime"]),
-    (
-        "storage",
-        &["raft", "state", "clock", "runtime", "metrics", "events"],
-    ),
-    // It carries requests between the services of two nodes, so it knows their types.
-    ("network", &["raft", "state", "storage", "node", "clock"]),
-    // It declares the traits that `network` fulfils.
-    (
-        "node",
-        &["raft", "state", "clock", "runtime", "metrics", "events"],
-    ),
-    ("node/past", &["state", "runtime", "history"]),
-    ("node/backup", &["clock", "runtime", "storage"]),
-    // The only file of `node` that holds the Raft handle and the published state.
-    (
-        "node/consensus",
-        &[
-            "raft", "state", "clock", "runtime", "metrics", "events", "storage",
-        ],
-    ),
-    (
-        "http",
-        &["node", "events", "state", "clock", "metrics", "telemetry"],
-    ),
-    ("config", &["raft"]),
-    ("telemetry", &["config"]),
-    ("tools", &["config", "storage", "raft", "clock"]),
-    ("app", EVERYTHING),
-    ("process", EVERYTHING),
-    ("main", &["process"]),
-    ("lib", EVERYTHING),
-    ("testing", &[]),
-];
+use tables::{EVERYTHING, FORBIDDEN, MODULES, OWNED_CRATES};
 
-const EVERYTHING: &[&str] = &[
-    "state",
-    "clock",
-    "runtime",
-    "metrics",
-    "raft",
-    "events",
-    "history",
-    "storage",
-    "network",
-    "node",
-    "http",
-    "config",
-    "telemetry",
-    "tools",
-    "app",
-];
-
-/// Foreign crates that have owners: the modules, or files of them, that may name them.
-const OWNED_CRATES: &[(&str, &[&str])] = &[
-    ("axum", &["http"]),
-    ("tower", &["http"]),
-    ("tower_http", &["http"]),
-    // `app` asks for an invitation over HTTP before there is any service; `tools` asks nodes.
-    ("hyper", &["http", "app/join", "tools/client"]),
-    ("hyper_util", &["http", "app/join", "tools/client"]),
-    (
-        "openraft",
-        &["raft", "storage", "network", "node/consensus"],
-    ),
-    ("openraft_rt", &["runtime", "clock"]),
-    ("openraft_rt_tokio", &["runtime"]),
-    ("openraft_rt_sim", &["runtime", "clock"]),
-    ("raft_log", &["storage"]),
-    ("prometheus_client", &["metrics"]),
-    ("sled", &["history"]),
-    ("jiff", &["http"]),
-    ("clap", &["config"]),
-    ("toml", &["config"]),
-    ("tracing_subscriber", &["telemetry"]),
-    ("anyhow", &["app", "process"]),
-    ("reqwest", &[]),
-];
-
-/// Names that a module must never use: what would make its results differ between nodes.
-const FORBIDDEN: &[(&str, &[&str])] = &[(
-    "state",
-    &[
-        "tokio",
-        "tracing",
-        "rand",
-        "SystemTime",
-        "Instant",
-        "HashMap",
-        "HashSet",
-    ],
-)];
+mod tables;
 
 /// Lines of a file before its tests.
 const LINES: usize = 500;

@@ -4,11 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use conclave_shared::{ErrorCode, Problem};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::Request;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
+use super::client::{self, HttpFailure};
 use crate::clock;
 use crate::config::{Config, HostPort};
 use crate::network::{AskError, ask_to_join};
@@ -18,7 +15,6 @@ use crate::node::{JoinRequest, ServiceError};
 const PAUSE: Duration = Duration::from_millis(250);
 /// Longest wait for one member's answer; it includes adding this node.
 const ANSWER: Duration = Duration::from_secs(30);
-const ANSWER_BYTES: usize = 64 << 10;
 
 /// What one member said.
 enum Said {
@@ -43,7 +39,12 @@ pub(super) fn list(targets: &[HostPort]) -> String {
 /// # Errors
 ///
 /// The cluster refuses this node, or nobody has answered by the deadline.
-pub(super) async fn ask(config: &Config, deadline: Instant) -> anyhow::Result<()> {
+pub(super) async fn ask(
+    config: &Config,
+    targets: &[HostPort],
+    limit: Duration,
+) -> anyhow::Result<()> {
+    let deadline = clock::now() + limit;
     let request = JoinRequest {
         name: config.name.clone(),
         http: config.http.to_string(),
@@ -53,7 +54,7 @@ pub(super) async fn ask(config: &Config, deadline: Instant) -> anyhow::Result<()
     };
     let mut last = String::new();
     loop {
-        for target in &config.join {
+        for target in targets {
             match ask_one(target, &request, deadline).await {
                 Said::Added => return Ok(()),
                 Said::No(reason) => bail!("{target} refused the join: {reason}"),
@@ -68,10 +69,9 @@ pub(super) async fn ask(config: &Config, deadline: Instant) -> anyhow::Result<()
         }
         let left = deadline.saturating_duration_since(clock::now());
         if left.is_zero() {
-            let limit = config.join_timeout;
             bail!(
                 "could not join within {limit:?} through {}: {last}",
-                list(&config.join)
+                list(targets)
             );
         }
         tokio::time::sleep(PAUSE.min(left)).await;
@@ -102,40 +102,14 @@ async fn ask_one(target: &HostPort, request: &JoinRequest, deadline: Instant) ->
     }
 }
 
-enum HttpFailure {
-    Connect(String),
-    NoHttp,
-}
-
 /// `POST /api/cluster/members` on a member.
 async fn ask_http(target: &HostPort, request: &JoinRequest) -> Result<Said, HttpFailure> {
-    let stream = TcpStream::connect((target.host.as_str(), target.port))
-        .await
-        .map_err(|error| HttpFailure::Connect(error.to_string()))?;
-    let no_http = |_error: hyper::Error| HttpFailure::NoHttp;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(no_http)?;
-    // Ends with the connection, which this function owns through `sender`.
-    let connection = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(connection));
     let body = serde_json::json!({
         "name": request.name, "http": request.http, "raft": request.raft,
     });
-    let path = if request.replace { "?replace=true" } else { "" };
-    let message = Request::post(format!("/api/cluster/members{path}"))
-        .header("host", target.to_string())
-        .header("content-type", "application/json")
-        .body(Full::new(bytes::Bytes::from(body.to_string())))
-        .map_err(|_invalid| HttpFailure::NoHttp)?;
-    let response = sender.send_request(message).await.map_err(no_http)?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), ANSWER_BYTES)
-        .collect()
-        .await;
-    let body = body
-        .map(http_body_util::Collected::to_bytes)
-        .unwrap_or_default();
-    drop(connection);
+    let query = if request.replace { "?replace=true" } else { "" };
+    let path = format!("/api/cluster/members{query}");
+    let (status, body) = client::send(target, &path, Some(&body)).await?;
     if status.is_success() {
         return Ok(Said::Added);
     }

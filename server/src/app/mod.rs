@@ -1,38 +1,40 @@
 //! The composition root: builds every component, owns the order of starting and stopping. The
 //! only place that knows them all.
 
+mod candidates;
+mod client;
+mod form;
+mod gather;
 mod join;
 mod listen;
+mod moving;
+mod presence;
+mod quorum;
 mod start;
 
 use std::time::Duration;
 
-use anyhow::Context;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock;
-use crate::config::Config;
-use crate::http::{Edge, HttpOptions};
+use crate::config::{Config, Forming};
+use crate::discovery::{Advert, Discovery};
+use crate::http::{Edge, HttpOptions, Move, Whoami};
 use crate::metrics::Metrics;
 use crate::network::PeerServer;
-use crate::node::Invitation;
-use crate::raft::{ClusterId, Member};
-use crate::storage::{DataDirectory, DirectoryError, Formation, Identity, Storage};
-use start::{Started, start_node};
+use crate::runtime;
+use crate::storage::DataDirectory;
+use form::Parts;
+use presence::Presence;
+use start::Started;
 
 /// Requests under way may finish in this time when the node stops.
 const FINISH: Duration = Duration::from_secs(5);
 /// Longest wait for the cluster to let this node go.
 const LEAVE: Duration = Duration::from_secs(10);
-/// A node that was invited sees itself in the membership within this time.
-const SHOWN: Duration = Duration::from_secs(5);
 /// Time between two looks at whether Raft still runs.
 const WATCH: Duration = Duration::from_millis(250);
-
-/// An invitation on its way to the task that starts the node.
-type Invited = (Invitation, oneshot::Sender<Result<(), String>>);
 
 /// Runs a node until `stop` is cancelled, then stops it cleanly.
 ///
@@ -46,12 +48,16 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         None => None,
     };
     let metrics = Metrics::default();
-    let found = find(&config, directory.as_ref(), &metrics)?;
+    let found = form::find(&config, directory.as_ref(), &metrics)?;
     let http_listeners = listen::bind("-haddr", &config.http_listen).await?;
     let raft_listeners = listen::bind("-raddr", &config.raft_listen).await?;
 
     let http_address = config.http.to_string();
     let edge = Edge::measured(HttpOptions::default(), http_address, metrics.clone());
+    edge.set_whoami(Whoami {
+        name: config.name.clone(),
+        raft: config.raft.to_string(),
+    });
     let http_stop = CancellationToken::new();
     let http_tasks = TaskTracker::new();
     for listener in http_listeners {
@@ -62,30 +68,22 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         ));
     }
     let peers = PeerServer::start(raft_listeners);
-
-    let started = tokio::select! {
-        started = form(&config, directory.as_ref(), found, &peers, &edge, &metrics) => started?,
-        () = stop.cancelled() => return Ok(()),
+    let presence = Presence::start(form::member(&config), &config.env, &peers);
+    let discovery = discover(&config)?;
+    let parts = Parts {
+        config: &config,
+        directory: directory.as_ref(),
+        peers: &peers,
+        edge: &edge,
+        metrics: &metrics,
+        presence: &presence,
+        discovery: discovery.as_ref(),
     };
-    edge.attach(started.node.clone());
-    let url = &config.http;
-    tracing::info!(
-        "node `{}` is up: dashboard at http://{url}/ui/",
-        started.node.name()
-    );
+    let result = live(&parts, found, &stop).await;
 
-    let result = tokio::select! {
-        () = stop.cancelled() => Ok(()),
-        reason = watch(&started, directory.as_ref()) => Err(anyhow::anyhow!("this node cannot go on: {reason}")),
-    };
-    edge.drain();
-    if result.is_ok() && config.leave_on_stop && !started.node.is_removed() {
-        leave(&started).await;
+    if let Some(discovery) = discovery {
+        discovery.stop().await;
     }
-    if started.node.is_removed() {
-        note_removed(directory.as_ref());
-    }
-    started.stop(result.is_ok()).await;
     http_stop.cancel();
     http_tasks.close();
     if tokio::time::timeout(FINISH, http_tasks.wait())
@@ -99,9 +97,114 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     result
 }
 
+/// What ends the node, or moves it.
+enum Event {
+    Stop,
+    Fatal(String),
+    Move(Move),
+}
+
+/// From the data directory to the end of the last node that was started.
+async fn live(
+    parts: &Parts<'_>,
+    found: form::Found,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut started = tokio::select! {
+        started = form::form(parts, found) => started?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let (mover, mut moves) = mpsc::channel(1);
+    parts.edge.set_mover(mover);
+    loop {
+        let event = serve(parts, &started, &mut moves, stop).await;
+        let result = match event {
+            Event::Move(request) => {
+                let moved = moving::carry_out(parts, started, &request.peers);
+                let (next, answer) = tokio::select! {
+                    moved = moved => moved?,
+                    () = stop.cancelled() => return Ok(()),
+                };
+                parts.edge.attach(next.node.clone());
+                drop(request.reply.send(answer));
+                started = next;
+                continue;
+            }
+            Event::Stop => Ok(()),
+            Event::Fatal(reason) => Err(anyhow::anyhow!("this node cannot go on: {reason}")),
+        };
+        parts.edge.drain();
+        if result.is_ok() && parts.config.leave_on_stop && !started.node.is_removed() {
+            leave(&started).await;
+        }
+        if started.node.is_removed() {
+            note_removed(parts.directory);
+        }
+        started.stop(result.is_ok()).await;
+        return result;
+    }
+}
+
+/// Puts the node behind all routes until something happens.
+async fn serve(
+    parts: &Parts<'_>,
+    started: &Started,
+    moves: &mut mpsc::Receiver<Move>,
+    stop: &CancellationToken,
+) -> Event {
+    parts.edge.attach(started.node.clone());
+    let url = &parts.config.http;
+    tracing::info!(
+        "node `{}` is up: dashboard at http://{url}/ui/",
+        started.node.name()
+    );
+    let cluster = started.node.status().cluster_id;
+    if let Some(discovery) = parts.discovery
+        && let Err(error) = discovery.advertise(&advert(parts.config, Some(cluster)))
+    {
+        tracing::warn!(%error, "this node is not advertised any more: {error}");
+    }
+    let member = form::member(parts.config);
+    let watch = quorum::watch(started.node.clone(), parts.edge.clone(), member);
+    let _watch = runtime::spawn(watch);
+    tokio::select! {
+        () = stop.cancelled() => Event::Stop,
+        reason = watch_over(started, parts.directory) => Event::Fatal(reason),
+        Some(request) = moves.recv() => Event::Move(request),
+    }
+}
+
+/// Begins to advertise this node and to search for others, with `-discover`.
+fn discover(config: &Config) -> anyhow::Result<Option<Discovery>> {
+    let Forming::Discover { .. } = config.forming else {
+        return Ok(None);
+    };
+    if [&config.http, &config.raft]
+        .iter()
+        .any(|address| address.is_loopback())
+    {
+        tracing::info!(
+            "only nodes of this machine can dial {} and {}: -haddr and -raddr name what others use",
+            config.http,
+            config.raft
+        );
+    }
+    Ok(Some(Discovery::start(&advert(config, None))?))
+}
+
+fn advert(config: &Config, cluster: Option<String>) -> Advert {
+    Advert {
+        id: config.name.clone(),
+        env: config.env.clone(),
+        cluster,
+        haddr: config.http.to_string(),
+        raddr: config.raft.to_string(),
+    }
+}
+
 /// Ends when Raft has stopped by itself, with the reason. Meanwhile it notes when the node is
 /// removed.
-async fn watch(started: &Started, directory: Option<&DataDirectory>) -> String {
+async fn watch_over(started: &Started, directory: Option<&DataDirectory>) -> String {
     let mut noted = false;
     loop {
         if let Some(reason) = started.node.fatal() {
@@ -130,178 +233,5 @@ async fn leave(started: &Started) {
 fn note_removed(directory: Option<&DataDirectory>) {
     if let Some(Err(error)) = directory.map(DataDirectory::mark_removed) {
         tracing::warn!(%error, "cannot note in the data directory that it was removed: {error}");
-    }
-}
-
-/// What the data directory says at start.
-struct Found {
-    /// Who this node is; `None` when it is nobody yet.
-    identity: Option<Identity>,
-    storage: Storage,
-}
-
-/// Opens the storage and finds out who this node is.
-fn find(
-    config: &Config,
-    directory: Option<&DataDirectory>,
-    metrics: &Metrics,
-) -> anyhow::Result<Found> {
-    let Some(directory) = directory else {
-        return Ok(Found {
-            identity: None,
-            storage: Storage::in_memory(),
-        });
-    };
-    let name = config.name_given.then_some(config.name.as_str());
-    let identity = directory.identity(name)?;
-    if let Some(removed) = identity
-        .as_ref()
-        .filter(|identity| identity.formation == Formation::Removed)
-    {
-        return Err(DirectoryError::Removed {
-            path: directory.path().to_owned(),
-            name: removed.name.clone(),
-            cluster: removed.cluster,
-        }
-        .into());
-    }
-    let storage = Storage::open(directory, metrics.clone())?;
-    // A join that was cut off before the first entry: the id has never voted nor acknowledged
-    // anything, so nobody misses it, and the next join brings another one.
-    let unused =
-        |identity: &Identity| identity.formation == Formation::Joined && storage.log.is_unused();
-    if identity.is_none() && !storage.log.is_unused() {
-        return Err(DirectoryError::IdentityLost(directory.path().to_owned()).into());
-    }
-    if identity.as_ref().is_some_and(unused) {
-        anyhow::ensure!(
-            !config.join.is_empty(),
-            "data directory `{}` was invited to a cluster but never joined it: start with -join",
-            directory.path().display()
-        );
-        return Ok(Found {
-            identity: None,
-            storage,
-        });
-    }
-    Ok(Found { identity, storage })
-}
-
-/// Resumes, joins or forms a cluster, and starts the node in it.
-async fn form(
-    config: &Config,
-    directory: Option<&DataDirectory>,
-    found: Found,
-    peers: &PeerServer,
-    edge: &Edge,
-    metrics: &Metrics,
-) -> anyhow::Result<Started> {
-    let storage = found.storage;
-    if let Some(identity) = found.identity {
-        if !config.join.is_empty() {
-            tracing::info!("the data directory is a member already: -join is ignored");
-        }
-        return start_node(config, storage, identity, peers, metrics).await;
-    }
-    if !config.join.is_empty() {
-        edge.set_starting(format!(
-            "waiting to join through {}",
-            join::list(&config.join)
-        ));
-        return join_cluster(config, directory, storage, peers, metrics).await;
-    }
-    let identity = Identity {
-        cluster: ClusterId::random(),
-        id: 1,
-        name: config.name.clone(),
-        formation: Formation::Formed,
-    };
-    tracing::info!(cluster = %identity.cluster, "forming a new cluster {}", identity.cluster);
-    keep(directory, &identity)?;
-    start_node(config, storage, identity, peers, metrics).await
-}
-
-/// Makes an identity durable before it is used (invariant 10).
-fn keep(directory: Option<&DataDirectory>, identity: &Identity) -> anyhow::Result<()> {
-    match directory {
-        Some(directory) => directory
-            .write_identity(identity)
-            .context("cannot write the node's identity"),
-        None => Ok(()),
-    }
-}
-
-/// Asks to be added and waits for the leader's invitation; starts the node when it comes.
-async fn join_cluster(
-    config: &Config,
-    directory: Option<&DataDirectory>,
-    storage: Storage,
-    peers: &PeerServer,
-    metrics: &Metrics,
-) -> anyhow::Result<Started> {
-    let (invite, mut invitations) = mpsc::channel::<Invited>(1);
-    peers.wait_for_invitation(
-        member(config),
-        std::sync::Arc::new(move |invitation| {
-            let invite = invite.clone();
-            Box::pin(async move {
-                let (reply, replied) = oneshot::channel();
-                let gone = || "the node is stopping".to_owned();
-                invite
-                    .send((invitation, reply))
-                    .await
-                    .map_err(|_closed| gone())?;
-                replied.await.map_err(|_closed| gone())?
-            })
-        }),
-    );
-    let deadline = clock::now() + config.join_timeout;
-    let asking = join::ask(config, deadline);
-    tokio::pin!(asking);
-    let mut asked = false;
-    let (invitation, reply) = loop {
-        tokio::select! {
-            invited = invitations.recv() => {
-                break invited.context("the peer listener has stopped")?;
-            }
-            answer = &mut asking, if !asked => {
-                answer?;
-                asked = true; // the invitation has come, or is about to
-            }
-        }
-    };
-    let leader = invitation.leader.clone();
-    let identity = Identity {
-        cluster: invitation.cluster,
-        id: invitation.id,
-        name: config.name.clone(),
-        formation: Formation::Joined,
-    };
-    keep(directory, &identity)?;
-    let started = start_node(config, storage, identity, peers, metrics).await?;
-    // A leader that has gone meanwhile will be asked again by the operator or at the next start.
-    drop(reply.send(Ok(())));
-    if !asked {
-        // Somebody else may have had this node added, or the answer may be lost on its way.
-        tokio::select! {
-            () = started.node.added() => {}
-            answer = asking => match answer {
-                Ok(()) => {}
-                Err(refused) => {
-                    let added = tokio::time::timeout(SHOWN, started.node.added());
-                    added.await.map_err(|_elapsed| refused)?;
-                }
-            },
-        }
-    }
-    tracing::info!(%leader, "joined through `{leader}` and catching up");
-    Ok(started)
-}
-
-fn member(config: &Config) -> Member {
-    Member {
-        name: config.name.clone(),
-        http: config.http.to_string(),
-        raft: config.raft.to_string(),
     }
 }

@@ -1,17 +1,18 @@
 //! Starting Raft and the service for a known identity, and stopping them.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, anyhow};
 
-use super::member;
+use super::form::member;
 use crate::config::{Config, HistoryOptions};
 use crate::events::Events;
 use crate::history::{History, Limits};
 use crate::metrics::Metrics;
 use crate::network::{Addresses, LocalNode, NetworkFactory, PeerServer, Peers, Running};
 use crate::node::{Consensus, Contact, Housekeeping, Node, NodeOptions};
-use crate::raft::openraft_config;
+use crate::raft::{Member, NodeId, openraft_config};
 use crate::runtime::{self, Task};
 use crate::storage::{Formation, Identity, Raft, StateMachine, Storage, may_be_bound};
 
@@ -141,9 +142,8 @@ pub(super) async fn start_node(
         handler: Arc::new(node.clone()),
     });
     if identity.formation == Formation::Formed {
-        let own = member_of(config, &identity);
         consensus
-            .form(own)
+            .form(founders(config, &identity))
             .await
             .map_err(|error| anyhow!("cannot form the cluster: {error}"))?;
     }
@@ -163,8 +163,20 @@ async fn sample(node: Node, metrics: Metrics) {
     }
 }
 
-fn member_of(config: &Config, identity: &Identity) -> crate::raft::Member {
-    crate::raft::Member {
+/// Returns the first members of the cluster, the same on each of them.
+fn founders(config: &Config, identity: &Identity) -> BTreeMap<NodeId, Member> {
+    match &identity.founding {
+        None => BTreeMap::from([(identity.id, member_of(config, identity))]),
+        Some(founding) => founding
+            .founders
+            .iter()
+            .map(|founder| (founder.id, founder.member.clone()))
+            .collect(),
+    }
+}
+
+pub(super) fn member_of(config: &Config, identity: &Identity) -> Member {
+    Member {
         name: identity.name.clone(),
         ..member(config)
     }

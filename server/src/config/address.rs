@@ -64,6 +64,13 @@ impl HostPort {
             .is_ok_and(|ip| ip.is_unspecified())
     }
 
+    /// Returns true for `localhost` and its addresses, which mean another machine elsewhere.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let ip = self.host.parse::<std::net::IpAddr>();
+        ip.map_or(self.host == "localhost", |ip| ip.is_loopback())
+    }
+
     /// Resolves the host to every address it has.
     ///
     /// # Errors

@@ -9,13 +9,14 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Parser};
 use conclave_shared::limits;
 
+use super::forming::{self, Asked, Forming, SeedEnvironment};
 use super::{HostPort, InvalidAddress};
 use crate::raft::RaftOptions;
 
 /// Distributed key-value and lock store.
 ///
-/// Without -join an empty data directory becomes a new one-node cluster; a used one goes on where
-/// it was. Every flag may be written with one dash or two.
+/// Without -join, -cluster and -discover an empty data directory becomes a new one-node cluster; a
+/// used one goes on where it was. Every flag may be written with one dash or two.
 #[derive(Debug, Parser)]
 #[command(name = "conclave", version, max_term_width = 100, after_help = AFTER_HELP,
           override_usage = "conclave [FLAGS] [DATA_DIR]\n       conclave COMMAND …")]
@@ -49,11 +50,31 @@ pub(super) struct Flags {
     /// Join the cluster of any of these members; HTTP or Raft addresses, `:11000` is localhost.
     #[arg(
         long,
+        short,
         env = "CONCLAVE_JOIN",
         value_name = "HOST:PORT,…",
         value_delimiter = ','
     )]
     join: Vec<String>,
+
+    /// Form a cluster with these nodes, or join theirs: the HTTP addresses of all, this one's may
+    /// be among them. Nothing is formed before all of them answer.
+    #[arg(
+        long,
+        env = "CONCLAVE_CLUSTER",
+        value_name = "URL,…",
+        value_delimiter = ','
+    )]
+    cluster: Vec<String>,
+
+    /// Find the nodes of the same -env on this network, and form a cluster with them or join theirs.
+    #[arg(long, env = "CONCLAVE_DISCOVER", value_name = "HOW")]
+    discover: Option<Discover>,
+
+    /// Empty nodes that form a cluster when they have found each other.
+    #[arg(long, env = "CONCLAVE_EXPECT", value_name = "N", default_value_t = 3,
+          value_parser = clap::value_parser!(u64).range(1..=limits::VOTERS as u64))]
+    expect: u64,
 
     /// Give up joining after this time.
     #[arg(long, env = "CONCLAVE_JOIN_TIMEOUT", value_name = "TIME", default_value = "30s",
@@ -67,7 +88,7 @@ pub(super) struct Flags {
           value_parser = BoolishValueParser::new())]
     inmem: bool,
 
-    /// Name of the environment, shown in the status.
+    /// Name of the environment: shown in the status, and whom -discover looks for.
     #[arg(long, env = "CONCLAVE_ENV", value_name = "NAME", default_value = "dev")]
     env: String,
 
@@ -139,6 +160,21 @@ A data directory of such a name is written as a path: ./backup.
 
 Exit codes: 0 clean stop, 1 cannot start or go on, 64 wrong command line,
 78 wrong configuration file.";
+impl Flags {
+    fn asked(&self) -> Asked<'_> {
+        Asked {
+            join: &self.join,
+            cluster: &self.cluster,
+            expect: self.discover.map(|Discover::Mdns| self.expect),
+        }
+    }
+}
+
+/// How other nodes are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Discover {
+    Mdns,
+}
 
 /// Form of the log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -179,6 +215,8 @@ pub struct Config {
     pub raft_listen: HostPort,
     pub join: Vec<HostPort>,
     pub join_timeout: Duration,
+    /// How an empty directory comes to its cluster without `join`.
+    pub forming: Forming,
     /// `None` keeps everything in memory.
     pub data_dir: Option<PathBuf>,
     pub env: String,
@@ -219,6 +257,17 @@ pub enum ConfigError {
     Port(String),
     #[error("-join: {0} is this node's own address")]
     JoinSelf(HostPort),
+    #[error("{0} and {1} exclude each other: name one")]
+    Both(&'static str, &'static str),
+    #[error("JOIN is `{0}`, and neither `true` nor `false`")]
+    Join(String),
+    #[error("JOIN=true needs CLUSTER: the node to join through is its first")]
+    JoinNobody,
+    #[error(
+        "-env: a name has 1 to {} bytes, without control characters",
+        limits::NODE_NAME_BYTES
+    )]
+    Env,
     /// The configuration file cannot be used; the text names it, and the line.
     #[error("{0}")]
     File(String),
@@ -231,7 +280,13 @@ impl ConfigError {
             Self::Address { flag, .. } | Self::Unspecified { flag, .. } => Some(flag),
             Self::Name => Some("-id"),
             Self::JoinSelf(_) => Some("-join"),
-            Self::Usage(_) | Self::Port(_) | Self::File(_) => None,
+            Self::Env => Some("-env"),
+            Self::Usage(_)
+            | Self::Port(_)
+            | Self::Both(..)
+            | Self::Join(_)
+            | Self::JoinNobody
+            | Self::File(_) => None,
         }
     }
 }
@@ -247,9 +302,9 @@ pub(super) fn default_directory(name: &str) -> PathBuf {
     PathBuf::from("data").join(file_name(name))
 }
 
-/// Makes a configuration of what is set. `port` is the environment's `PORT`.
-pub(super) fn resolve(flags: Flags, port: Option<&str>) -> Result<Config, ConfigError> {
-    let http = match (&flags.haddr, port) {
+/// Makes a configuration of what is set.
+pub(super) fn resolve(flags: Flags, seeds: &SeedEnvironment) -> Result<Config, ConfigError> {
+    let http = match (&flags.haddr, seeds.port()) {
         (Some(text), _) => address("-haddr", text)?,
         (None, Some(port)) => {
             let number = port
@@ -278,16 +333,12 @@ pub(super) fn resolve(flags: Flags, port: Option<&str>) -> Result<Config, Config
     };
     let http_listen = listen("-haddr", "-hlisten", &http, flags.hlisten.as_deref())?;
     let raft_listen = listen("-raddr", "-rlisten", &raft, flags.rlisten.as_deref())?;
+    let (join, forming) = forming::resolve(&flags.asked(), seeds, [&http, &raft])?;
     let raft_options = raft_options(&flags);
     let name_given = flags.id.is_some();
     let name = node_name(flags.id.clone().unwrap_or_else(|| raft.to_string()))?;
-    let mut join = Vec::new();
-    for text in flags.join.iter().filter(|text| !text.is_empty()) {
-        let target = address("-join", text)?;
-        if target == http || target == raft {
-            return Err(ConfigError::JoinSelf(target));
-        }
-        join.push(target);
+    if !is_name(&flags.env) {
+        return Err(ConfigError::Env);
     }
     let data_dir = flags.data_directory(Some(default_directory(&name)));
     Ok(Config {
@@ -299,6 +350,7 @@ pub(super) fn resolve(flags: Flags, port: Option<&str>) -> Result<Config, Config
         raft_listen,
         join,
         join_timeout: flags.join_timeout,
+        forming,
         data_dir: data_dir.filter(|_| !flags.inmem),
         env: flags.env,
         raft_options,
@@ -315,10 +367,9 @@ pub(super) fn resolve(flags: Flags, port: Option<&str>) -> Result<Config, Config
 
 /// Checks a node's name.
 pub(super) fn node_name(name: String) -> Result<String, ConfigError> {
-    match name.is_empty() || name.len() > limits::NODE_NAME_BYTES || name.contains(char::is_control)
-    {
-        true => Err(ConfigError::Name),
-        false => Ok(name),
+    match is_name(&name) {
+        true => Ok(name),
+        false => Err(ConfigError::Name),
     }
 }
 
@@ -331,6 +382,10 @@ fn raft_options(flags: &Flags) -> RaftOptions {
     }
 }
 
+fn is_name(text: &str) -> bool {
+    (1..=limits::NODE_NAME_BYTES).contains(&text.len()) && !text.contains(char::is_control)
+}
+
 /// consens knows one port per node: the Raft port follows from it.
 const fn consens_raft_port(http: u16) -> u16 {
     match http.checked_add(10_000) {
@@ -339,7 +394,7 @@ const fn consens_raft_port(http: u16) -> u16 {
     }
 }
 
-fn address(flag: &'static str, text: &str) -> Result<HostPort, ConfigError> {
+pub(super) fn address(flag: &'static str, text: &str) -> Result<HostPort, ConfigError> {
     text.parse()
         .map_err(|source| ConfigError::Address { flag, source })
 }

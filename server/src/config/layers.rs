@@ -14,6 +14,7 @@ use toml::Value;
 
 use super::cli::ConfigError;
 use super::file::{self, Kind, Place, Setting};
+use super::forming::SeedEnvironment;
 
 /// Flags that say nothing about a node, and so are no keys of a file.
 const NO_KEYS: [&str; 4] = ["config", "json", "help", "version"];
@@ -81,7 +82,7 @@ impl Layers {
     pub(super) fn new(
         command: Command,
         arguments: &[OsString],
-        port: Option<&str>,
+        seeds: &SeedEnvironment,
     ) -> Result<Self, Unusable> {
         let matches = command.clone().try_get_matches_from(arguments)?;
         let path = matches.get_one::<PathBuf>("config").cloned();
@@ -89,7 +90,7 @@ impl Layers {
             command,
             matches,
             file: Vec::new(),
-            has_port: port.is_some(),
+            has_port: seeds.port().is_some(),
         };
         let Some(path) = path else {
             return Ok(layers);

@@ -6,6 +6,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 use super::HostPort;
 use super::cli::{Config, ConfigError, Flags, default_directory, resolve};
+use super::forming::SeedEnvironment;
 use super::layers::{Layers, Source, Unusable};
 use super::tools::{self, ConfigFlags, DoctorFlags, Tool};
 
@@ -26,7 +27,7 @@ pub enum Parsed {
 /// A flag or a key is unknown, or a value is not acceptable; the text names it.
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
-    port: Option<String>,
+    seeds: &SeedEnvironment,
 ) -> Result<Parsed, ConfigError> {
     let mut arguments: Vec<_> = arguments.into_iter().map(two_dashes).collect();
     let first = arguments.get(1).and_then(|first| first.to_str());
@@ -36,11 +37,10 @@ pub fn parse(
     if command.is_some() {
         arguments.remove(1);
     }
-    let port = port.filter(|port| !port.is_empty());
     let parsed = match command {
-        None => node(&arguments, port.as_deref()),
-        Some("config") => show(&arguments, port.as_deref()),
-        Some("doctor") => doctor(&arguments, port.as_deref()),
+        None => node(&arguments, seeds),
+        Some("config") => show(&arguments, seeds),
+        Some("doctor") => doctor(&arguments, seeds),
         Some(command) => tools::parse(command, &arguments).map(|tool| Parsed::Tool(Box::new(tool))),
     };
     match parsed {
@@ -50,8 +50,8 @@ pub fn parse(
     }
 }
 
-fn node(arguments: &[OsString], port: Option<&str>) -> Result<Parsed, Unusable> {
-    let layers = Layers::new(Flags::command(), arguments, port)?;
+fn node(arguments: &[OsString], seeds: &SeedEnvironment) -> Result<Parsed, Unusable> {
+    let layers = Layers::new(Flags::command(), arguments, seeds)?;
     let flags = Flags::from_arg_matches(layers.matches())?;
     // With flags before it the word would be a directory: nobody means that.
     let given = layers.is_flag("directory").then_some(&flags.directory);
@@ -65,22 +65,22 @@ fn node(arguments: &[OsString], port: Option<&str>) -> Result<Parsed, Unusable> 
              name write ./{name}"
         ))));
     }
-    let config = configure(flags, &layers, port)?;
+    let config = configure(flags, &layers, seeds)?;
     Ok(Parsed::Run(Box::new(config)))
 }
 
-fn doctor(arguments: &[OsString], port: Option<&str>) -> Result<Parsed, Unusable> {
-    let layers = Layers::new(DoctorFlags::command(), arguments, port)?;
+fn doctor(arguments: &[OsString], seeds: &SeedEnvironment) -> Result<Parsed, Unusable> {
+    let layers = Layers::new(DoctorFlags::command(), arguments, seeds)?;
     let DoctorFlags { flags, json } = DoctorFlags::from_arg_matches(layers.matches())?;
-    let config = Box::new(configure(flags, &layers, port)?);
+    let config = Box::new(configure(flags, &layers, seeds)?);
     Ok(Parsed::Tool(Box::new(Tool::Doctor { config, json })))
 }
 
-fn show(arguments: &[OsString], port: Option<&str>) -> Result<Parsed, Unusable> {
-    let layers = Layers::new(ConfigFlags::command(), arguments, port)?;
+fn show(arguments: &[OsString], seeds: &SeedEnvironment) -> Result<Parsed, Unusable> {
+    let layers = Layers::new(ConfigFlags::command(), arguments, seeds)?;
     let ConfigFlags { flags } = ConfigFlags::from_arg_matches(layers.matches())?;
     let data_dir = flags.data_directory(None);
-    let config = configure(flags, &layers, port)?;
+    let config = configure(flags, &layers, seeds)?;
     let data_dir = data_dir.unwrap_or_else(|| default_directory(&config.name));
     let address = |address: &HostPort| address.to_string();
     // What is not said follows from the rest.
@@ -94,12 +94,12 @@ fn show(arguments: &[OsString], port: Option<&str>) -> Result<Parsed, Unusable> 
     Ok(Parsed::Show(layers.effective(&config.name, &derived)))
 }
 
-fn configure(flags: Flags, layers: &Layers, port: Option<&str>) -> Result<Config, Unusable> {
+fn configure(flags: Flags, layers: &Layers, seeds: &SeedEnvironment) -> Result<Config, Unusable> {
     if layers.is_flag("directory") && layers.is_flag("data_dir") {
         let text = "the data directory is given twice: as DATA_DIR and with -data-dir";
         return Err(Unusable::Wrong(ConfigError::Usage(text.to_owned())));
     }
-    resolve(flags, port).map_err(|error| {
+    resolve(flags, seeds).map_err(|error| {
         // Whoever wrote it in a file looks for it there.
         let source = error.flag().map(|flag| layers.source(flag));
         Unusable::Wrong(match source {
@@ -136,9 +136,16 @@ mod tests {
         with_port(arguments, None)
     }
 
+    fn seeds(port: Option<&str>) -> SeedEnvironment {
+        SeedEnvironment {
+            port: port.map(str::to_owned),
+            ..SeedEnvironment::default()
+        }
+    }
+
     fn with_port(arguments: &[&str], port: Option<&str>) -> Result<Config, ConfigError> {
         let all = std::iter::once("conclave").chain(arguments.iter().copied());
-        match parse(all.map(OsString::from), port.map(str::to_owned))? {
+        match parse(all.map(OsString::from), &seeds(port))? {
             Parsed::Run(config) => Ok(*config),
             other => panic!("{other:?}"),
         }
@@ -155,7 +162,7 @@ mod tests {
 
     fn shown(arguments: &[&str], port: Option<&str>) -> Result<String, ConfigError> {
         let all = ["conclave", "config"].iter().chain(arguments).copied();
-        match parse(all.map(OsString::from), port.map(str::to_owned))? {
+        match parse(all.map(OsString::from), &seeds(port))? {
             Parsed::Show(text) => Ok(text),
             other => panic!("{other:?}"),
         }
@@ -394,6 +401,72 @@ mod tests {
         assert_eq!(high.raft.port, 50_000);
         let flag = with_port(&["-haddr", "localhost:9"], Some("3000")).unwrap();
         assert_eq!(flag.http.port, 9, "a flag wins over the environment");
+    }
+
+    fn with_seeds(arguments: &[&str], seeds: &SeedEnvironment) -> Result<Config, ConfigError> {
+        let all = std::iter::once("conclave").chain(arguments.iter().copied());
+        match parse(all.map(OsString::from), seeds)? {
+            Parsed::Run(config) => Ok(*config),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn consens(cluster: &str, port: Option<&str>, join: Option<&str>) -> SeedEnvironment {
+        SeedEnvironment {
+            port: port.map(str::to_owned),
+            cluster: Some(cluster.to_owned()),
+            join: join.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn the_environment_of_consens_is_a_list_of_the_others() {
+        let others = "http://localhost:4000,http://localhost:5000";
+        let config = with_seeds(&[], &consens(others, None, None)).unwrap();
+        assert_eq!(config.http.to_string(), "localhost:3000");
+        assert_eq!(config.raft.to_string(), "localhost:13000");
+        let Forming::List(list) = &config.forming else {
+            panic!("{:?}", config.forming);
+        };
+        let list: Vec<_> = list.iter().map(ToString::to_string).collect();
+        assert_eq!(list, ["localhost:4000", "localhost:5000"]);
+
+        let config = with_seeds(&[], &consens(others, Some("6000"), Some("true"))).unwrap();
+        assert_eq!(config.join[0].to_string(), "localhost:4000");
+        assert_eq!((config.join.len(), config.http.port), (1, 6000));
+        assert_eq!(config.forming, Forming::Alone);
+
+        let config = with_seeds(&["-j", ":9"], &consens(others, None, None)).unwrap();
+        assert_eq!(config.join[0].port, 9, "a flag wins over the environment");
+        for (seeds, word) in [
+            (consens(others, None, Some("perhaps")), "perhaps"),
+            (consens("", None, Some("true")), "CLUSTER"),
+            (consens("nonsense", None, None), "CLUSTER"),
+        ] {
+            let error = with_seeds(&[], &seeds).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn there_is_one_way_to_a_cluster() {
+        let config = run(&["-cluster", "http://a:1,b:2/"]).unwrap();
+        assert!(matches!(config.forming, Forming::List(list) if list.len() == 2));
+        let config = run(&["-discover", "mdns", "-expect", "5", "-env", "x"]).unwrap();
+        assert_eq!(config.forming, Forming::Discover { expect: 5 });
+        for (arguments, word) in [
+            (vec!["-cluster", "a:1", "-join", "b:1"], "-join"),
+            (vec!["-cluster", "a:1", "-discover", "mdns"], "-discover"),
+            (vec!["-join", "a:1", "-discover", "mdns"], "-discover"),
+            (vec!["-cluster", "a"], "-cluster"),
+            (vec!["-discover", "gossip"], "discover"),
+            (vec!["-discover", "mdns", "-expect", "0"], "expect"),
+            (vec!["-discover", "mdns", "-expect", "8"], "expect"),
+            (vec!["-env", ""], "-env"),
+        ] {
+            let error = run(&arguments).unwrap_err().to_string();
+            assert!(error.contains(word), "{arguments:?}: {error}");
+        }
     }
 
     #[test]

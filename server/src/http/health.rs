@@ -31,7 +31,8 @@ pub(crate) async fn readyz(State(edge): State<Edge>, uri: Uri) -> Result<Respons
         Err(error) => checks.push(Check::failed("started", error.to_string())),
         Ok(node) => {
             checks.push(Check::passed("started"));
-            checks.extend(of_status(&node.status()));
+            let status = node.status();
+            checks.extend(of_status(&status, edge.waiting(Some(&status))));
         }
     }
     answer(&uri, &checks)
@@ -72,10 +73,10 @@ impl Check {
     }
 }
 
-fn of_status(status: &NodeStatus) -> [Check; 2] {
-    let leader = match status.leader {
-        Some(_) => Check::passed("leader"),
-        None => Check::failed("leader", "no leader is known"),
+fn of_status(status: &NodeStatus, waiting: Option<String>) -> [Check; 2] {
+    let leader = match waiting {
+        None => Check::passed("leader"),
+        Some(why) => Check::failed("leader", why),
     };
     let role = match status.role {
         Role::Leader | Role::Follower | Role::Learner => Check::passed("role"),

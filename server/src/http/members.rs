@@ -33,7 +33,8 @@ pub(crate) fn check(join: &JoinRequest) -> Result<(), Failure> {
     Ok(())
 }
 
-fn is_address(text: &str) -> bool {
+/// Returns true for `host:port`.
+pub(crate) fn is_address(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else {
         return false;
     };

@@ -36,7 +36,7 @@ use axum::routing::get;
 pub(crate) use dashboard::UI_BUILD;
 pub use serve::{HttpOptions, serve};
 pub use service::{RequestService, service};
-pub use state::Edge;
+pub use state::{Edge, Move, Whoami};
 
 use dialects::{consens, native, raftdb, yzma};
 

@@ -7,14 +7,32 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::sync::Notify;
+use conclave_shared::NodeStatus;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::serve::HttpOptions;
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::node::listing::Pins;
-use crate::node::{Node, ServiceError};
+use crate::node::{Joined, Node, ServiceError};
+
+/// Asks whoever started this node to make it a member of another cluster.
+#[derive(Debug)]
+pub struct Move {
+    /// Members of that cluster, `host:port`.
+    pub peers: Vec<String>,
+    /// What became of it; the node is as it was after an error.
+    pub reply: oneshot::Sender<Result<Joined, ServiceError>>,
+}
+
+/// Who this node is, before and after it has a cluster.
+#[derive(Debug, Clone, Default)]
+pub struct Whoami {
+    pub name: String,
+    /// `host:port` of the peer protocol.
+    pub raft: String,
+}
 
 /// Shared by all handlers; cheap to clone.
 #[derive(Clone)]
@@ -28,6 +46,12 @@ struct Inner {
     /// Wakes streams that wait for the node.
     attached: Notify,
     starting: ArcSwap<String>,
+    /// Ends the streams of a node that is taken away.
+    attachment: ArcSwap<CancellationToken>,
+    whoami: ArcSwap<Whoami>,
+    /// Whom a node without a leader waits for.
+    waiting: ArcSwapOption<String>,
+    mover: ArcSwapOption<mpsc::Sender<Move>>,
     draining: CancellationToken,
     metrics: Metrics,
     pins: Pins,
@@ -63,6 +87,10 @@ impl Edge {
             node: ArcSwapOption::empty(),
             attached: Notify::new(),
             starting: ArcSwap::from_pointee("the node is not up yet".to_owned()),
+            attachment: ArcSwap::default(),
+            whoami: ArcSwap::default(),
+            waiting: ArcSwapOption::empty(),
+            mover: ArcSwapOption::empty(),
             draining: CancellationToken::new(),
             metrics,
             pins: Pins::default(),
@@ -72,6 +100,60 @@ impl Edge {
     /// Says what the node is waiting for; shown until it is attached.
     pub fn set_starting(&self, reason: impl Into<String>) {
         self.0.starting.store(Arc::new(reason.into()));
+    }
+
+    /// Says who this node is: others learn its Raft address here.
+    pub fn set_whoami(&self, whoami: Whoami) {
+        self.0.whoami.store(Arc::new(whoami));
+    }
+
+    /// Says whom a running node waits for while it has no leader.
+    pub fn set_waiting(&self, reason: Option<String>) {
+        self.0.waiting.store(reason.map(Arc::new));
+    }
+
+    /// Lets requests move this node to another cluster.
+    pub fn set_mover(&self, mover: mpsc::Sender<Move>) {
+        self.0.mover.store(Some(Arc::new(mover)));
+    }
+
+    /// Moves this node to another cluster.
+    ///
+    /// # Errors
+    ///
+    /// It may not, or could not; it is as it was.
+    pub(crate) async fn move_to(&self, peers: Vec<String>) -> Result<Joined, ServiceError> {
+        let mover = self.0.mover.load_full();
+        let mover = mover.ok_or_else(|| ServiceError::Internal("nobody moves it".to_owned()))?;
+        let (reply, replied) = oneshot::channel();
+        let busy = "this node is moved already".to_owned();
+        mover
+            .try_send(Move { peers, reply })
+            .map_err(|_full| ServiceError::MembershipConflict(busy))?;
+        replied.await.map_err(|_stopped| ServiceError::Draining)?
+    }
+
+    pub(crate) fn whoami(&self) -> Arc<Whoami> {
+        self.0.whoami.load_full()
+    }
+
+    /// Returns what the node waits for: until it is attached, or until it has a leader.
+    pub(crate) fn waiting(&self, status: Option<&NodeStatus>) -> Option<String> {
+        match status {
+            None => Some(self.0.starting.load().to_string()),
+            Some(status) if status.leader.is_some() => None,
+            Some(_) => Some(self.0.waiting.load().as_deref().map_or_else(
+                || "no leader is known".to_owned(),
+                |reason| format!("no leader is known: {reason}"),
+            )),
+        }
+    }
+
+    /// Takes the node away: requests are told `starting` and why, streams end.
+    pub fn detach(&self, reason: impl Into<String>) {
+        self.set_starting(reason);
+        self.0.node.store(None);
+        self.0.attachment.swap(Arc::default()).cancel();
     }
 
     /// Puts the node behind all routes.
@@ -85,9 +167,13 @@ impl Edge {
         self.0.draining.cancel();
     }
 
-    /// Waits until [`drain`](Self::drain) is called: streams end then. Cancel safe.
+    /// Waits until the node stops or is taken away: streams end then. Cancel safe.
     pub(crate) async fn draining(&self) {
-        self.0.draining.cancelled().await;
+        let attachment = self.0.attachment.load_full();
+        tokio::select! {
+            () = self.0.draining.cancelled() => {}
+            () = attachment.cancelled() => {}
+        }
     }
 
     /// Returns true once [`drain`](Self::drain) was called.

@@ -85,6 +85,31 @@ async fn a_starting_node_is_alive_not_ready_and_says_why() {
         let text = String::from_utf8(answer.body).unwrap();
         assert!(text.contains("waiting for node1"), "{text}");
     }
+    edge.set_whoami(crate::http::Whoami {
+        name: "node2".to_owned(),
+        raft: "h:2".to_owned(),
+    });
+    let here = get("/api/cluster/here").await;
+    assert_eq!(
+        here.status, 200,
+        "others learn who is there before it is up"
+    );
+    let here: serde_json::Value = serde_json::from_slice(&here.body).unwrap();
+    assert_eq!(
+        (&here["raft"], &here["cluster_id"]),
+        (&"h:2".into(), &serde_json::Value::Null)
+    );
+    assert_eq!(here["waiting_for"], "waiting for node1");
+}
+
+#[tokio::test]
+async fn moving_to_another_cluster_needs_a_node_and_addresses() {
+    let answer = ask("POST", "/cluster/join", &[], r#"{"Peers":["h:1"]}"#).await;
+    assert_eq!(answer.code(), ErrorCode::Starting);
+    for body in ["{}", r#"{"Peers":[]}"#, r#"{"Peers":["h"]}"#, "[]"] {
+        let answer = ask("POST", "/cluster/join", &[], body).await;
+        assert_eq!(answer.code(), ErrorCode::InvalidArgument, "{body}");
+    }
 }
 
 #[tokio::test]
@@ -161,7 +186,6 @@ async fn what_is_not_built_says_so_and_is_no_key() {
         ("GET", "/keys/foo"),
         ("POST", "/keys/foo"),
         ("GET", "/openapi.json"),
-        ("POST", "/cluster/join"),
     ] {
         assert_eq!(
             ask(method, target, &[], "").await.code(),

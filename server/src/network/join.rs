@@ -82,7 +82,9 @@ pub async fn ask_to_join(
         let (mut connection, ack) = dial(address, &Hello::new(Purpose::Join, &local, 0)).await?;
         match ack {
             HelloAck::Welcome => {}
-            HelloAck::Refused(reason) | HelloAck::NotYet(reason) => {
+            // Another version of the protocol: asking again would not help.
+            HelloAck::Refused(reason) => return Ok(Err(ServiceError::InvalidArgument(reason))),
+            HelloAck::NotYet(reason) => {
                 return Err(io::Error::new(io::ErrorKind::ConnectionRefused, reason));
             }
             HelloAck::Waiting(other) => {

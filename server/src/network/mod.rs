@@ -8,11 +8,13 @@
 //!   large append;
 //! - *forward*: client requests and read indexes, multiplexed by number;
 //! - *snapshot*: one file, streamed;
-//! - *invite* and *join*: the two ways a new node is talked to before it has an id.
+//! - *invite* and *join*: the two ways a new node is talked to before it has an id;
+//! - *form*: one question between nodes that may become one cluster, in any state.
 
 mod addresses;
 mod calls;
 mod connect;
+mod form;
 mod join;
 mod raft_client;
 mod raft_sessions;
@@ -22,6 +24,7 @@ mod wire;
 
 pub use addresses::Addresses;
 pub use calls::Peers;
+pub use form::{AnswerForming, ask_forming};
 pub use join::{AskError, ask_to_join};
 pub use raft_client::NetworkFactory;
 pub use server::{Adopt, PeerServer, Running};

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::form::{self, AnswerForming};
 use super::wire::{
     Connection, HANDSHAKE, Hello, HelloAck, Invite, InviteReply, JoinFrame, JoinReply, LocalNode,
     PROTOCOL, Purpose, framed, receive, send, within,
@@ -80,6 +81,7 @@ impl Phase {
 #[derive(Clone)]
 pub struct PeerServer {
     phase: Arc<ArcSwap<Phase>>,
+    forming: Arc<ArcSwapOption<AnswerForming>>,
     /// The last refusal of each node id: it tries again all the time, and a person wants to read
     /// of it once.
     refusals: Arc<Mutex<BTreeMap<NodeId, String>>>,
@@ -99,6 +101,7 @@ impl PeerServer {
     pub fn start(listeners: Vec<TcpListener>) -> Self {
         let server = Self {
             phase: Arc::new(ArcSwap::from_pointee(Phase::Starting("it is starting"))),
+            forming: Arc::default(),
             refusals: Arc::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -110,6 +113,16 @@ impl PeerServer {
                 .spawn(accept(server.clone(), listener, places.clone()));
         }
         server
+    }
+
+    /// Answers what others ask who look for a cluster, in every phase from now on.
+    pub fn answer_forming(&self, answer: AnswerForming) {
+        self.forming.store(Some(Arc::new(answer)));
+    }
+
+    /// Refuses everything again but questions about forming; the text says why.
+    pub fn wait(&self, why: &'static str) {
+        self.phase.store(Arc::new(Phase::Starting(why)));
     }
 
     /// Lets a leader invite this node.
@@ -180,6 +193,11 @@ async fn session(server: PeerServer, stream: TcpStream, from: SocketAddr) -> io:
              same version of Conclave"
         );
         return server.refuse(connection, from, &hello, reason).await;
+    }
+    if hello.purpose == Purpose::Form
+        && let Some(answer) = server.forming.load_full()
+    {
+        return form::answer(connection, &answer).await;
     }
     match &*phase {
         Phase::Starting(why) => {
@@ -261,7 +279,7 @@ async fn run(
             let reply: JoinReply = running.handler.join(from, request).await;
             send(&mut connection, &reply).await
         }
-        Purpose::Invite => Ok(()), // refused by `mismatch`
+        Purpose::Invite | Purpose::Form => Ok(()), // refused by `mismatch`, answered before
     }
 }
 
@@ -276,7 +294,7 @@ fn shown_name(name: &str) -> String {
 fn mismatch(hello: &Hello, local: &LocalNode) -> Option<String> {
     let (me, cluster) = (&local.name, local.cluster);
     match hello.purpose {
-        Purpose::Join => None,
+        Purpose::Join | Purpose::Form => None,
         Purpose::Invite if hello.cluster == cluster => {
             Some(format!("`{me}` is a member of this cluster already"))
         }

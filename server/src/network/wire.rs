@@ -44,9 +44,11 @@ pub(super) enum Purpose {
     Snapshot,
     Invite,
     Join,
+    Form,
 }
 
-/// First frame: both sides' identity. For `Invite` the receiver has none, for `Join` the sender.
+/// First frame: both sides' identity. For `Invite` the receiver has none, for `Join` the sender, and
+/// for `Form` perhaps neither.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Hello {
     magic: [u8; 4],
@@ -165,6 +167,10 @@ pub(super) enum InviteReply {
 /// Second frame of a join connection, and its answer.
 pub(super) type JoinFrame = JoinRequest;
 pub(super) type JoinReply = Result<Joined, ServiceError>;
+
+/// Second frame of a form connection, and its answer.
+pub(super) type FormFrame = crate::formation::Question;
+pub(super) type FormReply = crate::formation::Reply;
 
 pub(super) type Connection = Framed<TcpStream, LengthDelimitedCodec>;
 

@@ -157,19 +157,25 @@ impl Node {
                         reason: format!("the node there is `{}`, not `{name}`", member.name),
                     });
                 }
-                let proposal = this.own_proposal(Op::AllocateNode {
-                    name: name.as_str().into(),
-                });
-                match this.propose(proposal).await?.value {
-                    Outcome::NodeAllocated { id } => Ok(Invitation {
-                        cluster: this.0.options.cluster,
-                        id,
-                        leader: this.0.name.to_string(),
-                    }),
-                    outcome => Err(ServiceError::Internal(format!("no id but {outcome:?}"))),
-                }
+                Ok(Invitation {
+                    cluster: this.0.options.cluster,
+                    id: this.allocate_id(&name).await?,
+                    leader: this.0.name.to_string(),
+                })
             })
         })
+    }
+
+    /// Commits an id that nobody ever had: those up to the number of voters may be founders'.
+    async fn allocate_id(&self, name: &str) -> Result<NodeId, ServiceError> {
+        loop {
+            let proposal = self.own_proposal(Op::AllocateNode { name: name.into() });
+            match self.propose(proposal).await?.value {
+                Outcome::NodeAllocated { id } if id <= limits::VOTERS as u64 => {}
+                Outcome::NodeAllocated { id } => return Ok(id),
+                outcome => return Err(ServiceError::Internal(format!("no id but {outcome:?}"))),
+            }
+        }
     }
 
     pub(super) fn change_error(&self, error: ProposeError) -> ServiceError {

@@ -7,23 +7,28 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::raft::{ClusterId, NodeId};
+use crate::formation::{DirectoryId, Founder, Founding, Pledge, Seeking};
+use crate::raft::{ClusterId, Member, NodeId};
 
 /// Format of the directory, which is that of the records in it. Another one is refused before
 /// anything in it is touched.
 const FORMAT: u32 = super::codec::FORMAT as u32;
 const IDENTITY_FILE: &str = "node.json";
 const LOCK_FILE: &str = "LOCK";
-const OWN_ENTRIES: [&str; 6] = [
+/// What an empty directory remembers while it looks for its cluster; [`IDENTITY_FILE`] ends it.
+const SEEKING_FILE: &str = "formation.json";
+const OWN_ENTRIES: [&str; 8] = [
     IDENTITY_FILE,
     "node.json.tmp",
+    SEEKING_FILE,
+    "formation.json.tmp",
     LOCK_FILE,
     "raft",
     "snapshots",
     "history",
 ];
-/// What history that was set aside begins with.
-const SET_ASIDE: &str = "history.broken-";
+/// What begins the names of history that was broken, and of all that an earlier identity left.
+const SET_ASIDE: [&str; 2] = ["history.broken-", "left-"];
 
 /// How a node came to its cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +49,10 @@ pub struct Identity {
     pub id: NodeId,
     pub name: String,
     pub formation: Formation,
+    /// What the directory was called before it had a cluster, where others know it by that.
+    pub directory: Option<DirectoryId>,
+    /// With whom the cluster was formed, where that was by several.
+    pub founding: Option<Founding>,
 }
 
 /// The identity file as it is on disk.
@@ -54,6 +63,68 @@ struct IdentityFile {
     node_id: NodeId,
     name: String,
     formation: Formation,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    directory_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    founding: Option<FoundingEntry>,
+}
+
+/// [`Founding`] with ids that a person can read.
+#[derive(Debug, Serialize, Deserialize)]
+struct FoundingEntry {
+    attempt: u64,
+    founders: Vec<FounderEntry>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct FounderEntry {
+    node_id: NodeId,
+    directory_id: String,
+    member: Member,
+}
+
+impl FoundingEntry {
+    fn of(founding: &Founding) -> Self {
+        let entry = |founder: &Founder| FounderEntry {
+            node_id: founder.id,
+            directory_id: founder.directory.to_string(),
+            member: founder.member.clone(),
+        };
+        Self {
+            attempt: founding.attempt,
+            founders: founding.founders.iter().map(entry).collect(),
+        }
+    }
+
+    fn read(self, cluster: ClusterId) -> Result<Founding, String> {
+        let founder = |entry: FounderEntry| {
+            Ok(Founder {
+                id: entry.node_id,
+                directory: entry.directory_id.parse()?,
+                member: entry.member,
+            })
+        };
+        Ok(Founding {
+            cluster,
+            attempt: self.attempt,
+            founders: self
+                .founders
+                .into_iter()
+                .map(founder)
+                .collect::<Result<_, String>>()?,
+        })
+    }
+}
+
+/// [`Seeking`] as it is on disk.
+#[derive(Debug, Serialize, Deserialize)]
+struct SeekingFile {
+    format: u32,
+    directory_id: String,
+    pledged_to: String,
+    attempt: u64,
+    name: String,
+    raft: String,
 }
 
 /// Why a directory cannot be used. Each text names the directory.
@@ -87,6 +158,8 @@ pub enum DirectoryError {
     },
     #[error("{IDENTITY_FILE} in `{}` is damaged: {reason}", path.display())]
     IdentityDamaged { path: PathBuf, reason: String },
+    #[error("{SEEKING_FILE} in `{}` is damaged: {reason}", path.display())]
+    SeekingDamaged { path: PathBuf, reason: String },
     #[error(
         "data directory `{}` is of another version: it has format {found}, and this one reads {FORMAT}",
         path.display()
@@ -219,11 +292,16 @@ impl DataDirectory {
                 asked,
             });
         }
+        let cluster = file.cluster_id.parse().map_err(&damaged)?;
+        let directory = file.directory_id.map(|text| text.parse());
+        let founding = file.founding.map(|entry| entry.read(cluster));
         Ok(Some(Identity {
-            cluster: file.cluster_id.parse().map_err(damaged)?,
+            cluster,
             id: file.node_id,
             name: file.name,
             formation: file.formation,
+            directory: directory.transpose().map_err(&damaged)?,
+            founding: founding.transpose().map_err(&damaged)?,
         }))
     }
 
@@ -255,14 +333,120 @@ impl DataDirectory {
             node_id: identity.id,
             name: identity.name.clone(),
             formation: identity.formation,
+            directory_id: identity.directory.map(|id| id.to_string()),
+            founding: identity.founding.as_ref().map(FoundingEntry::of),
         };
-        let temporary = self.path.join("node.json.tmp");
-        let mut out = File::create(&temporary)?;
-        out.write_all(&serde_json::to_vec_pretty(&file).map_err(io::Error::other)?)?;
-        out.sync_all()?;
-        fs::rename(&temporary, self.path.join(IDENTITY_FILE))?;
-        File::open(&self.path)?.sync_all()
+        write_durably(&self.path, IDENTITY_FILE, &file)?;
+        // It means nothing any more; a crash before this leaves it, and it is not read.
+        match fs::remove_file(self.path.join(SEEKING_FILE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
+
+    /// Moves everything of this identity into a folder of its own and returns that. Storage must be
+    /// closed. Cut off in the middle, the directory is its old identity with an empty log: only for
+    /// a node that is alone and holds nothing.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails.
+    pub fn set_aside(&self) -> io::Result<PathBuf> {
+        let free = (1_u32..).map(|number| self.path.join(format!("left-{number}")));
+        let mut free = free.skip_while(|path| path.exists());
+        let left = free.next().ok_or(io::ErrorKind::AlreadyExists)?;
+        fs::create_dir(&left)?;
+        for name in ["history", "snapshots", "raft", IDENTITY_FILE] {
+            rename_if_there(&self.path.join(name), &left.join(name))?;
+        }
+        File::open(&left)?.sync_all()?;
+        File::open(&self.path)?.sync_all()?;
+        Ok(left)
+    }
+
+    /// Undoes [`Self::set_aside`]; what was written since is removed. Storage must be closed.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails.
+    pub fn bring_back(&self, left: &Path) -> io::Result<()> {
+        rename_if_there(&left.join(IDENTITY_FILE), &self.path.join(IDENTITY_FILE))?;
+        for name in ["raft", "snapshots", "history"] {
+            let (here, there) = (self.path.join(name), left.join(name));
+            match fs::remove_dir_all(&here) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => rename_if_there(&there, &here)?,
+            }
+        }
+        File::open(&self.path)?.sync_all()?;
+        fs::remove_dir(left)
+    }
+
+    /// Reads what the directory remembers of its search for a cluster.
+    ///
+    /// # Errors
+    ///
+    /// It is damaged or of another format.
+    pub fn seeking(&self) -> Result<Option<Seeking>, DirectoryError> {
+        let path = self.path.clone();
+        let text = match fs::read_to_string(path.join(SEEKING_FILE)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(DirectoryError::Io { path, source }),
+        };
+        let damaged = |reason| DirectoryError::SeekingDamaged {
+            path: path.clone(),
+            reason,
+        };
+        let file: SeekingFile =
+            serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        if file.format != FORMAT {
+            let found = file.format;
+            return Err(DirectoryError::OtherFormat { path, found });
+        }
+        Ok(Some(Seeking {
+            directory: file.directory_id.parse().map_err(&damaged)?,
+            pledge: Pledge {
+                leader: file.pledged_to.parse().map_err(&damaged)?,
+                attempt: file.attempt,
+                name: file.name,
+                raft: file.raft,
+            },
+        }))
+    }
+}
+
+/// Replaces what a directory remembers, durably.
+///
+/// # Errors
+///
+/// The disk fails; then nobody must be told.
+pub fn write_seeking(directory: &Path, seeking: &Seeking) -> io::Result<()> {
+    let file = SeekingFile {
+        format: FORMAT,
+        directory_id: seeking.directory.to_string(),
+        pledged_to: seeking.pledge.leader.to_string(),
+        attempt: seeking.pledge.attempt,
+        name: seeking.pledge.name.clone(),
+        raft: seeking.pledge.raft.clone(),
+    };
+    write_durably(directory, SEEKING_FILE, &file)
+}
+
+fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn write_durably(directory: &Path, name: &str, content: &impl Serialize) -> io::Result<()> {
+    let temporary = directory.join(format!("{name}.tmp"));
+    let mut out = File::create(&temporary)?;
+    out.write_all(&serde_json::to_vec_pretty(content).map_err(io::Error::other)?)?;
+    out.sync_all()?;
+    fs::rename(&temporary, directory.join(name))?;
+    File::open(directory)?.sync_all()
 }
 
 /// Refuses a directory that holds files of somebody else.
@@ -273,7 +457,8 @@ fn only_own_entries(path: &Path) -> Result<(), DirectoryError> {
     };
     for entry in fs::read_dir(path).map_err(io_error)? {
         let name = entry.map_err(io_error)?.file_name();
-        let is_set_aside = name.to_string_lossy().starts_with(SET_ASIDE);
+        let text = name.to_string_lossy();
+        let is_set_aside = SET_ASIDE.iter().any(|start| text.starts_with(start));
         if !is_set_aside && !OWN_ENTRIES.iter().any(|own| name == *own) {
             let entry = name.to_string_lossy().into_owned();
             return Err(DirectoryError::Foreign {
@@ -295,7 +480,33 @@ mod tests {
             id: 12,
             name: "node0".to_owned(),
             formation: Formation::Formed,
+            directory: Some(DirectoryId([9; 16])),
+            founding: Some(Founding {
+                cluster: ClusterId([7; 16]),
+                attempt: u64::MAX,
+                founders: vec![Founder {
+                    id: 12,
+                    directory: DirectoryId([9; 16]),
+                    member: Member::default(),
+                }],
+            }),
         }
+    }
+
+    #[test]
+    fn a_pledge_reads_back_until_there_is_an_identity() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDirectory::open(directory.path()).unwrap();
+        assert_eq!(data.seeking().unwrap(), None);
+        let mut seeking = Seeking::begin(&Member::default());
+        seeking.pledge.leader = DirectoryId([3; 16]);
+        write_seeking(data.path(), &seeking).unwrap();
+        assert_eq!(data.seeking().unwrap(), Some(seeking));
+        data.write_identity(&identity()).unwrap();
+        assert_eq!(data.seeking().unwrap(), None);
+        fs::write(directory.path().join(SEEKING_FILE), "{").unwrap();
+        let error = data.seeking().unwrap_err();
+        assert!(error.to_string().contains(SEEKING_FILE), "{error}");
     }
 
     #[test]
@@ -325,7 +536,7 @@ mod tests {
     #[test]
     fn history_and_what_was_set_aside_of_it_belong_here() {
         let directory = tempfile::tempdir().unwrap();
-        for name in ["history", "history.broken-12"] {
+        for name in ["history", "history.broken-12", "left-1"] {
             fs::create_dir(directory.path().join(name)).unwrap();
         }
         DataDirectory::open(directory.path()).unwrap();

@@ -4,9 +4,11 @@
 //! ```text
 //! DIR/LOCK                  held while a process uses the directory
 //! DIR/node.json             format, cluster id, Raft id, node name (invariant 10)
+//! DIR/formation.json        before that: to whom the directory is pledged (see `formation`)
 //! DIR/raft/                 log files of the `raft-log` crate: entries, vote, committed index
 //! DIR/snapshots/N.snap      one complete snapshot; N is the log index after its last entry
 //! DIR/snapshots/*.tmp       unfinished ones, deleted at start
+//! DIR/left-N/               what an identity left that the node has given up
 //! DIR/history*              see `history`; nothing here reads it
 //! ```
 
@@ -31,7 +33,7 @@ use openraft::RaftLogReader;
 use crate::metrics::Metrics;
 use crate::raft::{Entry, NodeId, Payload, TypeConfig};
 
-pub use directory::{DataDirectory, DirectoryError, Formation, Identity};
+pub use directory::{DataDirectory, DirectoryError, Formation, Identity, write_seeking};
 pub use log_store::{LogStore, approximate_size};
 #[cfg(not(feature = "simulation"))]
 pub use offline::{Figures, LogEnd, Place, Whole, last_known_members};

@@ -1,11 +1,12 @@
 //! Finds the binary under test, and builds it when it may be missing or old.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::faults::bridge::Host;
 use crate::settings;
 
 static BINARY: OnceLock<PathBuf> = OnceLock::new();
@@ -20,6 +21,25 @@ pub(super) fn conclave() -> &'static Path {
         Ok(path) => path,
         Err(error) => panic!("no conclave binary to test: {error:#}"),
     })
+}
+
+/// Returns a command of the binary under test, on this host or another one, that inherits no
+/// setting from the environment but how much it logs.
+pub(crate) fn command(host: Option<&Host>) -> Command {
+    let mut command = match host {
+        None => Command::new(conclave()),
+        Some(host) => host.command(conclave()),
+    };
+    command.stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let seeds_own = matches!(text.as_ref(), "CLUSTER" | "PORT" | "JOIN");
+        let logging = text.starts_with("CONCLAVE_LOG");
+        if (text.starts_with("CONCLAVE_") && !logging) || seeds_own {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 fn locate() -> Result<PathBuf> {

@@ -6,6 +6,7 @@
 
 mod binary;
 mod builder;
+mod here;
 pub mod node;
 pub mod ports;
 pub mod run;
@@ -172,6 +173,45 @@ impl Cluster {
 
     fn running(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(|node| node.is_started())
+    }
+
+    /// Waits until some nodes are exactly the voters of one cluster that takes writes, whatever
+    /// their names are, and returns its id.
+    ///
+    /// # Panics
+    ///
+    /// They are not.
+    pub async fn wait_formed(&self, nodes: &[usize], deadline: Duration) -> Value {
+        let what = format!("nodes {nodes:?} are one cluster");
+        let id = wait_for(&what, deadline, async || {
+            let mut statuses = Vec::new();
+            for &index in nodes {
+                let node = &self.nodes[index];
+                let status = node.try_status().await?;
+                let ready = node.try_get("/readyz?verbose").await;
+                match ready.map_err(|failure| failure.to_string())? {
+                    response if response.status == 200 => statuses.push(status),
+                    response => return Err(format!("{}: {response:?}", node.name())),
+                }
+            }
+            let id = statuses[0]["cluster_id"].clone();
+            let is_formed = |status: &Value| {
+                let members = status["members"].as_array().map_or(&[][..], Vec::as_slice);
+                let is_voter = |member: &&Value| member["voter"] == true;
+                status["cluster_id"] == id
+                    && members.len() == nodes.len()
+                    && members.iter().filter(is_voter).count() == nodes.len()
+            };
+            match statuses.iter().all(is_formed) {
+                true => Ok(id),
+                false => Err(summary(&statuses)),
+            }
+        });
+        let id = id.await;
+        let last = &self.nodes[nodes[nodes.len() - 1]];
+        let written = last.put("/api/keys/formed", "1").await;
+        assert!(written.status < 300, "{written:?}");
+        id
     }
 
     /// Waits until the running nodes agree on a leader that runs, and returns its index.

@@ -2,13 +2,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::cluster::{Ports, binary, usage};
+use crate::faults::bridge::Host;
 use crate::faults::links::ProcessId;
 use crate::faults::loop_disk::LoopDisk;
 use crate::http::{Client, Failure, Request, Response};
@@ -35,6 +36,8 @@ pub struct Node {
     disk: Option<LoopDisk>,
     /// What the links know the process by.
     process: ProcessId,
+    /// The host that the process runs on, when that is not this one.
+    host: Option<Host>,
 }
 
 impl Node {
@@ -59,6 +62,7 @@ impl Node {
             child: None,
             disk: None,
             process: ProcessId::default(),
+            host: None,
         };
         node.args = node.usual_args();
         node
@@ -138,16 +142,27 @@ impl Node {
         self.ports
     }
 
-    /// Returns `localhost:port` of the API.
-    #[must_use]
-    pub fn http_address(&self) -> String {
-        format!("localhost:{}", self.ports.http)
+    /// Puts the process on another host, with the usual flags for there.
+    pub fn live_on(&mut self, host: &Host) {
+        self.host = Some(host.clone());
+        self.args = self.usual_args();
     }
 
-    /// Returns `localhost:port` of the peer protocol.
+    fn address(&self, port: u16) -> String {
+        let host = self.host.as_ref().map(Host::address);
+        host.map_or_else(|| format!("localhost:{port}"), |ip| format!("{ip}:{port}"))
+    }
+
+    /// Returns `host:port` of the API.
+    #[must_use]
+    pub fn http_address(&self) -> String {
+        self.address(self.ports.http)
+    }
+
+    /// Returns `host:port` of the peer protocol.
     #[must_use]
     pub fn raft_address(&self) -> String {
-        format!("localhost:{}", self.ports.raft)
+        self.address(self.ports.raft)
     }
 
     /// Returns the data directory.
@@ -170,7 +185,7 @@ impl Node {
     /// It runs already, or cannot be started.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.name);
-        let mut command = command();
+        let mut command = binary::command(self.host.as_ref());
         command
             .args(&self.args)
             .arg(self.data_dir())
@@ -473,20 +488,4 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// Returns a command of the binary under test that inherits no setting from the environment but
-/// how much it logs.
-pub(crate) fn command() -> Command {
-    let mut command = Command::new(binary::conclave());
-    command.stdin(Stdio::null());
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        let seeds_own = matches!(text.as_ref(), "CLUSTER" | "PORT" | "JOIN");
-        let logging = text.starts_with("CONCLAVE_LOG");
-        if (text.starts_with("CONCLAVE_") && !logging) || seeds_own {
-            command.env_remove(name);
-        }
-    }
-    command
 }

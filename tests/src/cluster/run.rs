@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::cluster::node::command;
+use crate::cluster::binary::command;
 
 /// What became of a process.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ pub async fn run_in<S: AsRef<str>>(
 ) -> Exit {
     let args: Vec<_> = args.iter().map(AsRef::as_ref).collect();
     let started = Instant::now();
-    let mut command = Command::from(command());
+    let mut command = Command::from(command(None));
     command
         .args(&args)
         .envs(env.iter().copied())

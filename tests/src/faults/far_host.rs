@@ -49,7 +49,7 @@ pub fn missing() -> Option<&'static str> {
         if Command::new("ip").arg("-V").output().is_err() {
             return Some("ip (iproute2)");
         }
-        remove_leftovers();
+        remove_leftovers(PREFIX);
         FarHost::try_create()
             .err()
             .map(|_| "network namespaces, veth and bridges")
@@ -166,11 +166,11 @@ impl Drop for FarHost {
 }
 
 /// Removes the hosts of processes that have died.
-fn remove_leftovers() {
+pub(super) fn remove_leftovers(prefix: &str) {
     let names = fs::read_dir(NAMES).into_iter().flatten().flatten();
     for name in names.filter_map(|entry| entry.file_name().into_string().ok()) {
         let owner = name
-            .strip_prefix(PREFIX)
+            .strip_prefix(prefix)
             .and_then(|rest| rest.split('-').next());
         let owner = owner.and_then(|pid| Pid::from_raw(pid.parse().ok()?));
         if owner.is_some_and(|pid| test_kill_process(pid).is_err()) {
@@ -180,7 +180,7 @@ fn remove_leftovers() {
 }
 
 /// Runs `ip` with the words of a line, and returns what it prints.
-fn ip(line: &str) -> Result<String, String> {
+pub(super) fn ip(line: &str) -> Result<String, String> {
     let output = Command::new("ip").args(line.split(' ')).output();
     let output = output.map_err(|error| format!("ip {line}: {error}"))?;
     let said = String::from_utf8_lossy(&output.stderr);

@@ -3,6 +3,7 @@
 //! Kills and pauses are methods of a [`Node`](crate::Node). [`Faults`] makes short faults at random and
 //! knows what it did when; a [`campaign`](crate::campaign) has faults of its own, kills among them.
 
+pub mod bridge;
 pub mod clocks;
 pub mod far_host;
 pub mod links;

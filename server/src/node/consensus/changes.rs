@@ -41,17 +41,14 @@ impl Swap {
 
 /// All of it is for the leader.
 impl Consensus {
-    /// Makes the first member of a new cluster. Does nothing when that was done before.
+    /// Makes the first members of a new cluster. Every founder does, with the same members; it does
+    /// nothing where that was done before.
     ///
     /// # Errors
     ///
     /// Raft has stopped.
-    pub async fn form(&self, member: Member) -> Result<(), String> {
-        match self
-            .raft
-            .initialize(BTreeMap::from([(self.id, member)]))
-            .await
-        {
+    pub async fn form(&self, founders: BTreeMap<NodeId, Member>) -> Result<(), String> {
+        match self.raft.initialize(founders).await {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(error) => Err(error.to_string()),
         }

@@ -26,6 +26,32 @@ pub(crate) async fn cluster(State(edge): State<Edge>) -> Result<Response, Failur
     wire::json(StatusCode::OK, &edge.node()?.cluster().await)
 }
 
+#[derive(Debug, Serialize)]
+struct Here {
+    node: String,
+    http: String,
+    raft: String,
+    /// Null while the node has no cluster.
+    cluster_id: Option<String>,
+    /// Whom the node waits for; null when for nobody.
+    waiting_for: Option<String>,
+}
+
+/// `GET /api/cluster/here`: who this node is and what it waits for, also while it starts. Nodes that
+/// are told each other's HTTP addresses learn the others here.
+pub(crate) async fn here(State(edge): State<Edge>) -> Result<Response, Failure> {
+    let status = edge.node().ok().map(|node| node.status());
+    let whoami = edge.whoami();
+    let here = Here {
+        node: whoami.name.clone(),
+        http: edge.http_address().to_owned(),
+        raft: whoami.raft.clone(),
+        waiting_for: edge.waiting(status.as_ref()),
+        cluster_id: status.map(|status| status.cluster_id),
+    };
+    wire::json(StatusCode::OK, &here)
+}
+
 #[derive(Debug, Deserialize)]
 struct NewMember {
     name: String,

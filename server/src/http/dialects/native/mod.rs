@@ -40,6 +40,7 @@ pub(crate) fn router() -> Router<Edge> {
         .route("/api/info", get(tansu::info))
         .route("/api/events", get(events::events))
         .route("/api/txn", post(txn::transact))
+        .route("/api/cluster/here", get(cluster::here))
         .route("/api/cluster/members", post(cluster::add_member))
         .route("/api/cluster/transfer", post(cluster::transfer))
         .route(

@@ -1,0 +1,305 @@
+//! From a data directory to a running node: resume, join, gather with others, or form alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::{mpsc, oneshot};
+
+use super::presence::Presence;
+use super::start::{Started, start_node};
+use super::{gather, join};
+use crate::config::{Config, HostPort};
+use crate::discovery::Discovery;
+use crate::formation::DirectoryId;
+use crate::http::Edge;
+use crate::metrics::Metrics;
+use crate::network::{Adopt, PeerServer};
+use crate::node::Invitation;
+use crate::raft::{ClusterId, Member};
+use crate::storage::{DataDirectory, DirectoryError, Formation, Identity, Storage};
+
+/// A node that was added sees it within this time.
+const SHOWN: Duration = Duration::from_secs(5);
+
+/// What a node is put together from, before it has an identity.
+pub(super) struct Parts<'a> {
+    pub(super) config: &'a Config,
+    pub(super) directory: Option<&'a DataDirectory>,
+    pub(super) peers: &'a PeerServer,
+    pub(super) edge: &'a Edge,
+    pub(super) metrics: &'a Metrics,
+    pub(super) presence: &'a Presence,
+    pub(super) discovery: Option<&'a Discovery>,
+}
+
+/// An invitation, and where to say what came of it.
+struct Invited {
+    invitation: Invitation,
+    reply: oneshot::Sender<Result<(), String>>,
+}
+
+/// What the data directory says at start.
+pub(super) struct Found {
+    /// Who this node is; `None` when it is nobody yet.
+    pub(super) identity: Option<Identity>,
+    pub(super) storage: Storage,
+}
+
+/// Opens the storage and finds out who this node is.
+pub(super) fn find(
+    config: &Config,
+    directory: Option<&DataDirectory>,
+    metrics: &Metrics,
+) -> anyhow::Result<Found> {
+    let Some(directory) = directory else {
+        return Ok(Found {
+            identity: None,
+            storage: Storage::in_memory(),
+        });
+    };
+    let name = config.name_given.then_some(config.name.as_str());
+    let identity = directory.identity(name)?;
+    if let Some(removed) = identity
+        .as_ref()
+        .filter(|identity| identity.formation == Formation::Removed)
+    {
+        return Err(DirectoryError::Removed {
+            path: directory.path().to_owned(),
+            name: removed.name.clone(),
+            cluster: removed.cluster,
+        }
+        .into());
+    }
+    let storage = Storage::open(directory, metrics.clone())?;
+    // A join that was cut off before the first entry: the id has never voted nor acknowledged
+    // anything, so nobody misses it, and the next join brings another one.
+    let unused =
+        |identity: &Identity| identity.formation == Formation::Joined && storage.log.is_unused();
+    if identity.is_none() && !storage.log.is_unused() {
+        return Err(DirectoryError::IdentityLost(directory.path().to_owned()).into());
+    }
+    if identity.as_ref().is_some_and(unused) {
+        anyhow::ensure!(
+            !config.join.is_empty() || gather::group(config).is_some(),
+            "data directory `{}` was invited to a cluster but never joined it: start with -join",
+            directory.path().display()
+        );
+        return Ok(Found {
+            identity: None,
+            storage,
+        });
+    }
+    Ok(Found { identity, storage })
+}
+
+/// Resumes, joins or forms a cluster, and starts the node in it.
+pub(super) async fn form(parts: &Parts<'_>, found: Found) -> anyhow::Result<Started> {
+    let Parts {
+        config, directory, ..
+    } = parts;
+    let group = gather::group(config);
+    let storage = found.storage;
+    if let Some(identity) = found.identity {
+        if !config.join.is_empty() || group.is_some() {
+            tracing::info!(
+                "the data directory is a member already: -join, -cluster and -discover are ignored"
+            );
+        }
+        parts.presence.member(&identity);
+        return start(parts, storage, identity).await;
+    }
+    let kept = match directory {
+        Some(directory) => directory.seeking()?,
+        None => None,
+    };
+    let own = kept.as_ref().map(|kept| kept.directory);
+    if !config.join.is_empty() {
+        parts.edge.set_starting(format!(
+            "waiting to join through {}",
+            join::list(&config.join)
+        ));
+        parts.presence.elsewhere("it waits to join with -join");
+        let joined = join(parts, storage, &config.join, config.join_timeout, own).await;
+        return joined.map_err(|failed| failed.error);
+    }
+    if let Some(group) = group {
+        return gather::gather(parts, group, kept, storage).await;
+    }
+    if let Some(kept) = kept.filter(|kept| !kept.leads()) {
+        anyhow::bail!(
+            "the data directory is pledged to `{}` at {}, which may count it for a cluster: start \
+             with -cluster or -discover as before, or name an empty directory",
+            kept.pledge.name,
+            kept.pledge.raft
+        );
+    }
+    let identity = Identity {
+        cluster: ClusterId::random(),
+        id: 1,
+        name: config.name.clone(),
+        formation: Formation::Formed,
+        directory: own,
+        founding: None,
+    };
+    tracing::info!(cluster = %identity.cluster, "forming a new cluster {}", identity.cluster);
+    keep(*directory, &identity)?;
+    parts.presence.member(&identity);
+    start(parts, storage, identity).await
+}
+
+/// Begins again with what the data directory says now.
+///
+/// # Errors
+///
+/// As [`form`].
+pub(super) async fn again(parts: &Parts<'_>) -> anyhow::Result<Started> {
+    let found = find(parts.config, parts.directory, parts.metrics)?;
+    form(parts, found).await
+}
+
+/// Makes an identity durable before it is used (invariant 10).
+pub(super) fn keep(directory: Option<&DataDirectory>, identity: &Identity) -> anyhow::Result<()> {
+    match directory {
+        Some(directory) => directory
+            .write_identity(identity)
+            .context("cannot write the node's identity"),
+        None => Ok(()),
+    }
+}
+
+/// Starts the node that an identity names.
+pub(super) async fn start(
+    parts: &Parts<'_>,
+    storage: Storage,
+    identity: Identity,
+) -> anyhow::Result<Started> {
+    start_node(parts.config, storage, identity, parts.peers, parts.metrics).await
+}
+
+/// Asks members to be added; the invited identity becomes durable, and the node starts with it.
+///
+/// # Errors
+///
+/// The cluster refuses this node, or nobody has answered within `limit`.
+pub(super) async fn join(
+    parts: &Parts<'_>,
+    storage: Storage,
+    targets: &[HostPort],
+    limit: Duration,
+    directory: Option<DirectoryId>,
+) -> Result<Started, NotJoined> {
+    let (invite, mut invitations) = mpsc::channel::<Invited>(1);
+    parts
+        .peers
+        .wait_for_invitation(member(parts.config), take_invitations(invite));
+    let asking = join::ask(parts.config, targets, limit);
+    tokio::pin!(asking);
+    let first = tokio::select! {
+        biased;
+        invited = invitations.recv() => Ok((invited, false)),
+        answer = &mut asking => match answer {
+            // A cluster that has added this node has invited it before that.
+            Ok(()) => Ok((invitations.recv().await, true)),
+            Err(error) => Err(error),
+        },
+    };
+    let (invited, has_answered) = match first {
+        Ok((Some(invited), has_answered)) => (invited, has_answered),
+        Ok((None, _)) => return Err(NotJoined::before(storage, "the listener has stopped")),
+        Err(error) => {
+            let storage = Some(storage);
+            return Err(NotJoined { error, storage });
+        }
+    };
+    let Invited { invitation, reply } = invited;
+    let leader = invitation.leader.clone();
+    let adopted = adopt(parts, storage, invitation, directory).await;
+    let started = adopted.map_err(NotJoined::after)?;
+    // A leader that has gone meanwhile is asked again below, or at the next start.
+    drop(reply.send(Ok(())));
+    if !has_answered {
+        // Somebody else may have had this node added, or the answer may be lost on its way.
+        let answer = tokio::select! {
+            () = started.node.added() => Ok(()),
+            answer = &mut asking => answer,
+        };
+        if let Err(error) = answer
+            && tokio::time::timeout(SHOWN, started.node.added())
+                .await
+                .is_err()
+        {
+            parts.peers.wait("its join was not finished");
+            started.stop(true).await;
+            return Err(NotJoined::after(error));
+        }
+    }
+    tracing::info!(%leader, "joined through `{leader}` and catching up");
+    Ok(started)
+}
+
+/// A join that came to nothing.
+pub(super) struct NotJoined {
+    pub(super) error: anyhow::Error,
+    /// As it was, when nothing was written.
+    pub(super) storage: Option<Storage>,
+}
+
+impl NotJoined {
+    fn before(storage: Storage, why: &'static str) -> Self {
+        Self {
+            error: anyhow::anyhow!(why),
+            storage: Some(storage),
+        }
+    }
+
+    const fn after(error: anyhow::Error) -> Self {
+        Self {
+            error,
+            storage: None,
+        }
+    }
+}
+
+fn take_invitations(invite: mpsc::Sender<Invited>) -> Adopt {
+    let gone = || "the node has given this join up".to_owned();
+    Arc::new(move |invitation| {
+        let invite = invite.clone();
+        Box::pin(async move {
+            let (reply, replied) = oneshot::channel();
+            invite
+                .send(Invited { invitation, reply })
+                .await
+                .map_err(|_closed| gone())?;
+            replied.await.map_err(|_closed| gone())?
+        })
+    })
+}
+
+async fn adopt(
+    parts: &Parts<'_>,
+    storage: Storage,
+    invitation: Invitation,
+    directory: Option<DirectoryId>,
+) -> anyhow::Result<Started> {
+    let identity = Identity {
+        cluster: invitation.cluster,
+        id: invitation.id,
+        name: parts.config.name.clone(),
+        formation: Formation::Joined,
+        directory,
+        founding: None,
+    };
+    keep(parts.directory, &identity)?;
+    parts.presence.member(&identity);
+    start(parts, storage, identity).await
+}
+
+/// Who this node is called in a membership.
+pub(super) fn member(config: &Config) -> Member {
+    Member {
+        name: config.name.clone(),
+        http: config.http.to_string(),
+        raft: config.raft.to_string(),
+    }
+}
