@@ -92,6 +92,7 @@ impl Candidates<'_> {
                 }
             }
         }
+        round.problems.extend(several_clusters(&round.replies));
         round.problems.sort_unstable();
         round
     }
@@ -137,6 +138,21 @@ impl Pledged {
             name: kept.pledge.name.clone(),
         }
     }
+}
+
+/// Says so when the members that answer do not belong together.
+fn several_clusters(replies: &[Reply]) -> Option<String> {
+    let member = |reply: &Reply| match &reply.standing {
+        Standing::Member { cluster, .. } => Some((cluster.to_string(), reply.member.name.clone())),
+        Standing::Seeking { .. } | Standing::Elsewhere(_) => None,
+    };
+    let clusters: BTreeMap<String, String> = replies.iter().filter_map(member).collect();
+    let names: Vec<_> = clusters
+        .iter()
+        .map(|(cluster, name)| format!("`{name}` in {cluster}"))
+        .collect();
+    let text = format!("they belong to several clusters: {}", names.join(", "));
+    (names.len() > 1).then_some(text)
 }
 
 /// Says how an empty node's group differs from the asking one's.

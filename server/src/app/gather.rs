@@ -94,7 +94,7 @@ pub(super) async fn gather(
                     Ok(started) => return Ok(started),
                     Err(failed) => {
                         let text = format!("cannot join yet: {:#}", failed.error);
-                        say(parts, &mut last, &text, &[]);
+                        say(parts, &mut last, &text, &problems);
                         storage = match failed.storage {
                             Some(storage) => storage,
                             // Its id was never used: the next join brings another one.

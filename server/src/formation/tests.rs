@@ -5,11 +5,12 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
-
 use super::*;
 use crate::clock;
+use crate::testing::Random;
+
+/// Repeats the runs of an earlier test.
+const SEED: &str = "CONCLAVE_FORMATION_SEED";
 
 /// What survives a crash.
 #[derive(Debug, Default)]
@@ -55,7 +56,7 @@ struct Node {
 }
 
 struct World {
-    random: StdRng,
+    random: Random,
     nodes: Vec<Node>,
     group: Group,
     now: Instant,
@@ -92,8 +93,8 @@ impl World {
             up: false,
             round: Vec::new(),
         });
-        let mut random = StdRng::seed_from_u64(seed);
-        let pace = [2, 20, 200][random.random_range(0..3)];
+        let mut random = Random::new(seed);
+        let pace = [2, 20, 200][random.below(3)];
         Self {
             random,
             links: vec![vec![true; count]; count],
@@ -107,7 +108,7 @@ impl World {
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        self.random.random_range(0..bound)
+        self.random.below(bound)
     }
 
     fn chance(&mut self, percent: usize) -> bool {
@@ -229,7 +230,8 @@ impl World {
     fn act(&mut self, faults: usize) {
         let index = self.below(self.nodes.len());
         let other = self.below(self.nodes.len());
-        self.now += self.random.random_range(Duration::ZERO..self.pace);
+        let percent = u32::try_from(self.below(100)).unwrap();
+        self.now += self.pace * percent / 100;
         match self.below(100) {
             0..60 if index != other => self.ask(index, other),
             0..85 => self.decide(index),
@@ -289,15 +291,14 @@ impl World {
 
 /// Runs with up to `2 × expect - 1` directories, so that there must be one cluster.
 fn one_cluster(seed: u64) {
-    let mut random = StdRng::seed_from_u64(seed ^ 0x5eed);
-    let expect = random.random_range(2..=4_u64);
-    let most = 2 * expect as usize - 1;
-    let count = random.random_range(expect as usize..=most);
-    let mut wipes = random.random_range(0..=most - count);
-    let mut world = World::new(seed, count, environment(expect));
+    let mut random = Random::new(seed.rotate_left(32));
+    let expect = 2 + random.below(3);
+    let count = expect + random.below(expect);
+    let mut wipes = random.below(2 * expect - count);
+    let mut world = World::new(seed, count, environment(expect as u64));
     let mut lost = false;
-    let (seen, faults) = (random.random_range(30..=100), random.random_range(0..60));
-    for _ in 0..random.random_range(50..3_000) {
+    let (seen, faults) = (30 + random.below(71), random.below(60));
+    for _ in 0..50 + random.below(3_000) {
         world.act(faults);
         if world.chance(2) {
             world.rewire(seen);
@@ -327,18 +328,18 @@ fn one_cluster(seed: u64) {
 
 #[test]
 fn there_is_one_cluster_whatever_crashes_and_whatever_is_late() {
-    let first = rand::random::<u32>().into();
-    println!("first seed {first}");
-    for seed in first..first + 10_000 {
+    let mut seeds = Random::from_environment(SEED);
+    for _ in 0..10_000 {
+        let seed = seeds.below(1 << 30) as u64 * 2;
         one_cluster(seed);
     }
 }
 
 #[test]
 fn a_list_forms_one_cluster_and_never_another_while_one_has_data() {
-    let first = rand::random::<u32>().into();
-    println!("first seed {first}");
-    for seed in first..first + 1_000 {
+    let mut seeds = Random::from_environment(SEED);
+    for _ in 0..1_000 {
+        let seed = seeds.below(1 << 30) as u64 * 2;
         let list = (0..3).map(|index| format!("n{index}:1")).collect();
         let mut world = World::new(seed, 3, Group::List(list));
         for _ in 0..world.below(1_000) {
