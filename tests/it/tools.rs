@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use conclave_tests::cluster::run::{Exit, run_in};
-use conclave_tests::{Cluster, Ports};
+use conclave_tests::{Cluster, Ports, Request};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -96,6 +96,17 @@ async fn what_a_node_runs_on_is_not_touched() {
     );
     let answer = cluster[0].get("/api/cluster/snapshot?level=fresh").await;
     answer.expect_status(400);
+    let answer = cluster[0].get("/api/cluster/snapshot").await;
+    let answer = answer.expect_status(200);
+    assert_eq!(
+        answer.expect_number("content-length"),
+        answer.body.len() as u64
+    );
+    let kind = answer.expect_header("content-type");
+    assert_eq!(kind, "application/octet-stream");
+    // It costs a node something: a page of another site may not ask for it.
+    let page = Request::get("/api/cluster/snapshot").header("Sec-Fetch-Site", "cross-site");
+    cluster[0].send(&page).await.expect_status(403);
     assert_eq!(cluster[0].stop().await.code(), Some(0));
 }
 
