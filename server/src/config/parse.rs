@@ -130,6 +130,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::Forming;
     use crate::config::LogFormat;
 
     fn run(arguments: &[&str]) -> Result<Config, ConfigError> {
@@ -296,7 +297,7 @@ mod tests {
         assert!(error.contains("twice"), "{error}");
         for command in tools::COMMANDS {
             let all = ["conclave", command, "-help"].map(OsString::from);
-            let Ok(Parsed::Show(text)) = parse(all, None) else {
+            let Ok(Parsed::Show(text)) = parse(all, &SeedEnvironment::default()) else {
                 panic!("no help of {command}");
             };
             for word in [
@@ -313,7 +314,7 @@ mod tests {
     fn the_tools_check_what_they_are_told() {
         let tool = |line: &str| {
             let all = line.split_whitespace().map(OsString::from);
-            parse(all, None).map_err(|error| error.to_string())
+            parse(all, &SeedEnvironment::default()).map_err(|error| error.to_string())
         };
         for line in [
             "conclave recover -data-dir a --out b",
@@ -500,7 +501,10 @@ mod tests {
     fn help_is_no_error() {
         for flag in ["-h", "-help", "--help"] {
             let all = ["conclave", flag].map(OsString::from);
-            assert!(matches!(parse(all, None), Ok(Parsed::Show(_))), "{flag}");
+            assert!(
+                matches!(parse(all, &SeedEnvironment::default()), Ok(Parsed::Show(_))),
+                "{flag}"
+            );
         }
     }
 }

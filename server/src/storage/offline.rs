@@ -254,6 +254,8 @@ impl Whole {
             id,
             name: member.name.clone(),
             formation: Formation::Formed,
+            directory: None,
+            founding: None,
         };
         directory.write_identity(&identity)?;
         Ok(identity)

@@ -397,6 +397,8 @@ async fn dead_node(written: Vec<Entry>) -> (tempfile::TempDir, PathBuf) {
         id: 1,
         name: "n".to_owned(),
         formation: Formation::Formed,
+        directory: None,
+        founding: None,
     };
     directory.write_identity(&identity).unwrap();
     let (_, file) = closed_log(folder.path(), written).await;

@@ -82,6 +82,7 @@ impl From<DirectoryError> for Failure {
             | DirectoryError::IdentityLost(_)
             | DirectoryError::IdentityDamaged { .. }
             | DirectoryError::OtherFormat { .. }
+            | DirectoryError::SeekingDamaged { .. }
             | DirectoryError::OtherName { .. }
             | DirectoryError::Removed { .. } => Status::Data,
         };
