@@ -137,7 +137,8 @@ async fn a_move_that_would_lose_anything_is_refused_and_changes_nothing() {
     let refused = async |node: &Node, address: &str, word: &str| {
         let answer = node.post("/cluster/join", &peers(address)).await;
         let problem = answer.expect_status(409).json();
-        let detail = problem["detail"].as_str().unwrap_or_default();
+        assert_eq!(problem["Status"], "error");
+        let detail = problem["Error"].as_str().unwrap_or_default();
         assert!(detail.contains(word), "no {word} in {problem}");
     };
     let (first, own) = (cluster[0].http_address(), cluster[1].http_address());

@@ -64,11 +64,36 @@ impl Node {
         let place = place.map_err(|_taken| ServiceError::Overloaded)?;
         // The view is let go of at once: only what was waited for counts.
         let meta = self.view(&ReadOptions::level(level)).await?.meta;
+        self.snapshot().await?;
+        let newest = self.0.consensus.newest_snapshot().await;
+        match newest.map_err(ServiceError::Internal)? {
+            Some(file) => Ok(Answer {
+                value: Backup {
+                    file,
+                    _place: place,
+                },
+                meta,
+            }),
+            None => Err(ServiceError::Internal("the snapshot is gone".to_owned())),
+        }
+    }
+
+    /// Builds a snapshot of this node's state, unless there is one, and answers the log index it covers.
+    ///
+    /// # Errors
+    ///
+    /// Raft has stopped, or the snapshot was not there after 60 s.
+    pub async fn snapshot(&self) -> Result<u64, ServiceError> {
         let consensus = &self.0.consensus;
         let wanted = consensus.published().position().applied_index;
         let deadline = clock::now() + BUILD;
         let mut asked = None;
-        while consensus.progress().snapshot < wanted {
+        loop {
+            let snapshot = consensus.progress().snapshot;
+            if snapshot >= wanted {
+                return Ok(snapshot);
+            }
+            // Raft overhears it while it builds another one.
             if asked.is_none_or(|at| clock::since(at) > ASK_AGAIN) {
                 let started = consensus.build_snapshot().await;
                 started.map_err(ServiceError::Internal)?;
@@ -79,17 +104,6 @@ impl Node {
                 return Err(ServiceError::Internal(late));
             }
             runtime::sleep(LOOK_AGAIN).await;
-        }
-        let newest = consensus.newest_snapshot().await;
-        match newest.map_err(ServiceError::Internal)? {
-            Some(file) => Ok(Answer {
-                value: Backup {
-                    file,
-                    _place: place,
-                },
-                meta,
-            }),
-            None => Err(ServiceError::Internal("the snapshot is gone".to_owned())),
         }
     }
 }

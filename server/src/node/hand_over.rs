@@ -104,29 +104,6 @@ impl Node {
         self.hand_over(facts, target).await
     }
 
-    /// Builds a snapshot of this node's state and answers the log index it covers.
-    ///
-    /// # Errors
-    ///
-    /// Raft has stopped, or the snapshot was not there after 60 s.
-    pub async fn snapshot(&self) -> Result<u64, ServiceError> {
-        let wanted = self.0.consensus.published().position().applied_index;
-        self.0
-            .consensus
-            .build_snapshot()
-            .await
-            .map_err(ServiceError::Internal)?;
-        let deadline = clock::now() + Duration::from_secs(60);
-        loop {
-            let snapshot = self.0.consensus.progress().snapshot;
-            if snapshot >= wanted {
-                return Ok(snapshot);
-            }
-            self.pause(deadline, self.no_leader("the snapshot is not there yet"))
-                .await?;
-        }
-    }
-
     /// Hands over and stops Raft. For a clean stop.
     pub async fn shutdown(&self) {
         let facts = self.facts();

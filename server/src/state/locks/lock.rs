@@ -27,7 +27,7 @@ pub struct Lock {
     pub holder: Claim,
     /// The fencing token: log index of the holder's grant.
     pub token: u64,
-    /// In the order in which they are granted, at most [`limits::LOCK_WAITERS`].
+    /// In the order in which they are granted, at most [`conclave_shared::limits::LOCK_WAITERS`].
     pub waiters: Vec<Claim>,
 }
 

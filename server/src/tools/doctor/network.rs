@@ -7,7 +7,7 @@ use conclave_shared::NodeStatus;
 
 use super::Finding;
 use super::directory::Place;
-use crate::config::{Config, HostPort};
+use crate::config::{Config, Forming, HostPort};
 
 /// Resolves every name of the configuration.
 pub(super) async fn names(config: &Config) -> Vec<Finding> {
@@ -58,7 +58,10 @@ pub(super) async fn names(config: &Config) -> Vec<Finding> {
 
 /// Returns the addresses of others that are configured.
 pub(super) fn targets(config: &Config) -> Vec<HostPort> {
-    config.join.clone()
+    match &config.forming {
+        Forming::List(list) => list.clone(),
+        Forming::Alone | Forming::Discover { .. } => config.join.clone(),
+    }
 }
 
 fn list(found: &[SocketAddr]) -> String {
