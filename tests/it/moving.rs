@@ -81,7 +81,7 @@ async fn a_node_refuses_another_protocol_version_by_name() {
     stream.read_to_end(&mut answer).expect("an answer");
     let answer = String::from_utf8_lossy(&answer);
     assert!(
-        answer.contains("it speaks peer protocol 3, and not 99"),
+        answer.contains("`node0` speaks peer protocol 3, and `(no name yet)` speaks 99"),
         "{answer}"
     );
 }

@@ -287,7 +287,10 @@ async fn run(
 fn shown_name(name: &str) -> String {
     const MOST: usize = 128;
     let plain = name.chars().filter(|c| !c.is_control());
-    plain.take(MOST).collect()
+    match plain.take(MOST).collect::<String>() {
+        none if none.is_empty() => "(no name yet)".to_owned(),
+        name => name,
+    }
 }
 
 /// Returns why a connection is not for this node; both sides are named.
