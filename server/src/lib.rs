@@ -31,6 +31,7 @@ pub mod history;
 #[cfg(not(feature = "simulation"))]
 pub mod http;
 pub mod metrics;
+pub mod mutants;
 #[cfg(not(feature = "simulation"))]
 pub mod network;
 pub mod node;

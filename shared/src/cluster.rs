@@ -98,6 +98,10 @@ pub struct NodeStatus {
     /// On a leader only; else empty.
     pub followers: Vec<FollowerProgress>,
     pub members: Vec<MemberAddress>,
+    /// A membership change has begun and is not finished: until then a majority of the voters before
+    /// and one of those after must both agree (Raft, section 6).
+    #[serde(default)]
+    pub joint: bool,
     /// Nodes that tried to reach this address as one of another cluster, newest first.
     #[serde(default)]
     pub foreign_peers: Vec<ForeignPeer>,
@@ -110,6 +114,9 @@ pub struct NodeStatus {
     pub version: String,
     /// Build of the dashboard that this node serves; `none` without one.
     pub ui_build: String,
+    /// It was started with `-read-only`, and refuses its clients' changes.
+    #[serde(default)]
+    pub read_only: bool,
     /// This node's wall clock, milliseconds since 1970.
     pub now_ms: u64,
 }

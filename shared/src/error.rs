@@ -120,6 +120,8 @@ error_codes! {
     TooManyVoters = "too_many_voters", 409;
     /// Fewer voters than a majority would answer after the change; `force` makes it nevertheless.
     WouldLoseQuorum = "would_lose_quorum", 409;
+    /// The asked node was started with `-read-only`: others take the same request.
+    ReadOnly = "read_only", 403;
 }
 
 impl ErrorCode {
@@ -146,6 +148,7 @@ impl ErrorCode {
             | Self::CursorExpired
             | Self::LastVoter
             | Self::NodeRemoved
+            | Self::ReadOnly
             | Self::TooManyVoters
             | Self::WouldLoseQuorum
             | Self::IdempotencyKeyReused
@@ -177,6 +180,7 @@ impl ErrorCode {
             | Self::AlreadyVoter
             | Self::LastVoter
             | Self::NodeRemoved
+            | Self::ReadOnly
             | Self::TooManyVoters
             | Self::WouldLoseQuorum
             | Self::TooLarge

@@ -13,6 +13,7 @@ pub mod lock;
 pub mod metrics;
 pub mod read_level;
 pub mod requests;
+pub mod stream;
 pub mod txn;
 
 pub use cluster::{ClusterStatus, MemberAddress, MemberStatus, NodeStatus, Role};

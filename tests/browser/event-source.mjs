@@ -6,7 +6,7 @@ import { eventually } from './node.mjs';
 export const WITHIN_MS = 15_000;
 
 /** Opens a plain page of a node, from which scripts reach its API without another origin. */
-export const plainPage = (browser, node) => open(browser, `${node.url}/livez`);
+export const plainPage = (browser, node) => open(browser, `${node.url}/livez`, { plain: true });
 
 /**
  * Opens an `EventSource` in a page. What it dispatches for the named types is kept in the page, so

@@ -2,24 +2,22 @@
 // of their own. Nothing here sleeps for a fixed time to wait for a node; it asks until a deadline.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from './ports.mjs';
 
 const READY_WITHIN_MS = 15_000;
 const STOP_WITHIN_MS = 5_000;
 
-/** A port that was free a moment ago. */
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', reject);
-    probe.listen(0, 'localhost', () => {
-      const { port } = probe.address();
-      probe.close(() => resolve(port));
-    });
-  });
-}
+/** Starts before it is said that ports cannot be had. */
+const STARTS = 3;
+
+/** The processes that run now. None outlives the tests, however these end. */
+const running = new Set();
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
 /** Asks until `check` answers something true; says what it saw last when it never does. */
 export async function eventually(what, check, withinMs = READY_WITHIN_MS) {
@@ -39,32 +37,59 @@ export async function eventually(what, check, withinMs = READY_WITHIN_MS) {
 
 /** Starts one node and waits until it is ready. `flags` come after the usual ones. */
 export async function startNode(id, flags = []) {
+  for (let tries = 1; ; tries += 1) {
+    const ports = { http: await freePort(), raft: await freePort() };
+    const node = makeNode(id, ports, flags);
+    try {
+      await node.start();
+      return node;
+    } catch (error) {
+      await node.stop();
+      if (tries === STARTS || !/in use/i.test(node.output())) throw error;
+    }
+  }
+}
+
+/**
+ * Returns a node that does not run yet. `ports` are `http`, `raft`, and `listen` when something else
+ * has the port `raft`.
+ */
+export function makeNode(id, ports, flags = []) {
   const binary = process.env.CONCLAVE_BIN;
   if (!binary) throw new Error('CONCLAVE_BIN must name the server binary');
   const directory = mkdtempSync(join(tmpdir(), 'conclave-browser-'));
-  const [http, raft] = [await freePort(), await freePort()];
-  const args = ['-id', id, '-haddr', `localhost:${http}`, '-raddr', `localhost:${raft}`, ...flags, directory];
+  const args = ['-id', id, '-haddr', `localhost:${ports.http}`, '-raddr', `localhost:${ports.raft}`];
+  if (ports.listen) args.push('-rlisten', `localhost:${ports.listen}`);
+  args.push(...flags, directory);
   let child;
   let ended;
   let output = '';
 
   const spawnIt = () => {
-    child = spawn(binary, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-    child.stdout.on('data', (chunk) => (output += chunk));
-    child.stderr.on('data', (chunk) => (output += chunk));
+    const started = spawn(binary, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    child = started;
+    running.add(started);
+    started.stdout.on('data', (chunk) => (output += chunk));
+    started.stderr.on('data', (chunk) => (output += chunk));
     ended = new Promise((resolve) => {
-      child.once('exit', resolve);
-      child.once('error', (error) => {
-        output += error;
+      const over = () => {
+        running.delete(started);
         resolve();
+      };
+      started.once('exit', over);
+      started.once('error', (error) => {
+        output += error;
+        over();
       });
     });
   };
 
   const node = {
     id,
-    port: http,
-    url: `http://localhost:${http}`,
+    port: ports.http,
+    url: `http://localhost:${ports.http}`,
+    /** What it has printed. */
+    output: () => output,
     /** Freezes the process: it keeps its connections and answers nothing. */
     freeze: () => child.kill('SIGSTOP'),
     thaw: () => child.kill('SIGCONT'),
@@ -73,29 +98,30 @@ export async function startNode(id, flags = []) {
       child.kill('SIGKILL');
       await ended;
     },
+    /** Starts it, with the directory and the ports that it has, and does not wait. */
+    spawn: spawnIt,
     /** Starts it, with the directory and the ports that it has, and waits until it is ready. */
     async start() {
       spawnIt();
-      await eventually(`${id} ready`, async () => {
+      const isReady = async () => {
         if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}`);
         return (await fetch(`${node.url}/readyz`)).ok;
+      };
+      await eventually(`${id} ready`, isReady).catch((error) => {
+        throw new Error(`${error.message}\n${output}`);
       });
     },
     async stop() {
-      child.kill('SIGCONT');
-      child.kill('SIGTERM');
-      const late = setTimeout(() => child.kill('SIGKILL'), STOP_WITHIN_MS);
-      await ended;
-      clearTimeout(late);
+      if (child) {
+        child.kill('SIGCONT');
+        child.kill('SIGTERM');
+        const late = setTimeout(() => child.kill('SIGKILL'), STOP_WITHIN_MS);
+        await ended;
+        clearTimeout(late);
+      }
       rmSync(directory, { recursive: true, force: true });
     },
   };
-  try {
-    await node.start();
-  } catch (error) {
-    await node.stop();
-    throw new Error(`${error.message}\n${output}`);
-  }
   return node;
 }
 

@@ -30,6 +30,7 @@ async fn flags_win_over_the_environment_and_that_over_the_file() {
         ("CONCLAVE_HADDR", "variable:1"),
         ("CONCLAVE_RADDR", "variable:2"),
         ("CONCLAVE_INMEM", "yes"),
+        ("CONCLAVE_READ_ONLY", "true"),
         ("CONCLAVE_CONFIG", "n.toml"),
     ];
     let args = ["config", "-haddr", "flag:1"];
@@ -43,6 +44,7 @@ async fn flags_win_over_the_environment_and_that_over_the_file() {
     assert_line(&exit, "id = \"file\"  # file n.toml:3");
     assert_line(&exit, "env = \"file\"  # file n.toml:4");
     assert_line(&exit, "inmem = true  # environment CONCLAVE_INMEM");
+    assert_line(&exit, "read-only = true  # environment CONCLAVE_READ_ONLY");
     assert_line(&exit, "join-timeout = \"30s\"  # default");
 
     fs::write(folder.path().join("all.toml"), &exit.stdout).expect("a written file");

@@ -24,6 +24,14 @@ fn discover(node: &mut Node, environment: &str) {
     node.add_args(["-discover", "mdns", "-env", environment]);
 }
 
+/// Writes through one node, and reads through another.
+async fn assert_works(cluster: &Cluster) {
+    let written = cluster[0].put("/api/keys/a", "1").await;
+    assert!(matches!(written.status, 200 | 201), "{written:?}");
+    let read = cluster[2].get("/api/keys/a?level=consistent").await;
+    assert_eq!(read.expect_status(200).text(), "1");
+}
+
 /// Kills a node, empties its directory and starts it again.
 fn wipe(node: &mut Node) {
     node.kill();
@@ -87,6 +95,30 @@ async fn hosts_of_a_network_form_one_cluster_in_any_order_and_heal() {
         }
         cluster.assert_converged().await;
     }
+}
+
+#[tokio::test]
+async fn hosts_that_keep_everything_in_memory_find_each_other_as_well() {
+    if let Some(what) = far_host::missing() {
+        return skipped(&format!("discovery between hosts needs {what}"));
+    }
+    let bridge = Bridge::create(3);
+    let mut cluster = Cluster::builder().nodes(3).prepare().await;
+    let environment = environment();
+    for (node, host) in cluster.nodes_mut().iter_mut().zip(bridge.hosts()) {
+        node.live_on(host);
+        discover(node, &environment);
+        node.add_args(["-inmem"]);
+        node.spawn();
+    }
+    let id = cluster.wait_formed(&[0, 1, 2], HEALED_WITHIN).await;
+    assert_works(&cluster).await;
+    // Every start is a new member, which takes the place of its name.
+    cluster[1].kill();
+    cluster[1].spawn();
+    assert_eq!(cluster.wait_formed(&[0, 1, 2], HEALED_WITHIN).await, id);
+    assert_works(&cluster).await;
+    assert!(!cluster[0].data_dir().join("node.json").exists());
 }
 
 #[tokio::test]

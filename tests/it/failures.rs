@@ -125,10 +125,13 @@ async fn twenty_kills_of_a_single_node_lose_no_acknowledged_write() {
     let mut kept = None;
     for round in 0..20 {
         let writers = Writers::start(&cluster.addresses(), 4);
-        // Another distance each time, so that the kill meets other moments.
-        writers
-            .wait_acknowledged(20 + 7 * round, RECOVERED_WITHIN)
-            .await;
+        // Another distance each time, so that snapshot and kill meet other moments. What is left is the
+        // snapshot of a state that went on, and the log after it.
+        let distance = 10 + 4 * round;
+        writers.wait_acknowledged(distance, RECOVERED_WITHIN).await;
+        let snapshot = cluster[0].post("/api/cluster/snapshot", "").await;
+        snapshot.expect_status(200);
+        writers.wait_acknowledged(distance, RECOVERED_WITHIN).await;
         cluster[0].kill();
         let history = writers.stop().await;
         assert!(history.acknowledged() > 0, "no write in round {round}");

@@ -115,6 +115,65 @@ async fn a_wiped_member_of_a_list_joins_again_by_itself() {
     assert!(cluster[wiped].status_number("id").await > old);
 }
 
+/// Leaves of a member's directory what it had before it knew that its cluster was formed.
+fn back_to_its_pledge(node: &Node) {
+    let path = node.data_dir();
+    let text = fs::read_to_string(path.join("node.json")).expect("an identity");
+    let identity: Value = serde_json::from_str(&text).expect("JSON");
+    let founding = &identity["founding"];
+    let leader = &founding["founders"][0];
+    let kept = serde_json::json!({
+        "format": identity["format"], "directory_id": identity["directory_id"],
+        "pledged_to": leader["directory_id"], "attempt": founding["attempt"],
+        "name": leader["member"]["name"], "raft": leader["member"]["raft"],
+    });
+    fs::remove_dir_all(&path).expect("removed");
+    fs::create_dir_all(&path).expect("a directory");
+    fs::write(path.join("formation.json"), kept.to_string()).expect("a written file");
+}
+
+#[tokio::test]
+async fn a_founder_that_was_removed_before_it_knew_its_place_becomes_a_new_member() {
+    let mut cluster = listed(3).await;
+    start(&mut cluster, Order::AtOnce).await;
+    let leader = cluster.leader().await;
+    // The first founder led the attempt: it is the one to be asked.
+    let text = fs::read_to_string(cluster[0].data_dir().join("node.json")).expect("an identity");
+    let identity: Value = serde_json::from_str(&text).expect("JSON");
+    let first = &identity["founding"]["founders"][0]["member"]["name"];
+    let mut others = (0..3).filter(|index| *index != leader && cluster[*index].name() != *first);
+    let late = others.next().expect("a third one");
+    let old = cluster[late].status_number("id").await;
+
+    cluster[late].kill();
+    back_to_its_pledge(&cluster[late]);
+    let member = format!("/api/cluster/members/{}", cluster[late].name());
+    cluster[leader].delete(&member).await.expect_status(200);
+    cluster[late].spawn();
+    assert_one_cluster(&cluster).await;
+    assert!(cluster[late].status_number("id").await > old);
+}
+
+#[tokio::test]
+async fn nodes_in_memory_form_from_a_list_and_replace_themselves() {
+    let mut cluster = listed(3).await;
+    for node in cluster.nodes_mut() {
+        node.add_args(["-inmem"]);
+    }
+    start(&mut cluster, Order::AtOnce).await;
+    cluster[0].put("/a", "1").await.expect_status(201);
+    let old = cluster[1].status_number("id").await;
+    cluster[1].kill();
+    cluster[1].spawn();
+    assert_one_cluster(&cluster).await;
+    assert!(cluster[1].status_number("id").await > old);
+    for node in cluster.nodes() {
+        let read = node.get("/a?level=consistent").await.expect_status(200);
+        assert_eq!(read.text(), "1");
+        assert!(!node.data_dir().join("node.json").exists());
+    }
+}
+
 #[tokio::test]
 async fn two_of_three_wiped_disks_never_make_another_cluster() {
     let mut cluster = listed(3).await;

@@ -7,6 +7,7 @@ use conclave_tests::cluster::RECOVERED_WITHIN;
 use conclave_tests::faults::Faults;
 use conclave_tests::http::assert_is_problem;
 use conclave_tests::load::stale_reads::{Readers, Writer, age_of, judge};
+use conclave_tests::sse::{EventStream, Subscription};
 use conclave_tests::wait::before_retry;
 use conclave_tests::{Cluster, Node, Request, Writers, settings, wait_for};
 
@@ -171,6 +172,68 @@ async fn assert_age_keeps_pace(node: &Node, cut: Instant) {
     assert!(
         samples >= 10 && longest >= Duration::from_secs(3),
         "{samples} in {longest:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_node_that_has_much_to_catch_up_on_shows_the_newest_at_consistent_or_nothing() {
+    // More than goes over and is applied before the first answer of the leader.
+    const WRITES: usize = 200;
+    let cluster = Cluster::builder().links().start().await;
+    let leader = cluster.leader().await;
+    let away = cluster.followers().await[0];
+    cluster.links().isolate(away);
+    let value = "v".repeat(48 << 10);
+    let mut client = cluster[leader].client();
+    for number in 0..WRITES {
+        let request = Request::put(&format!("/api/keys/much/{number}"), value.as_bytes());
+        let written = client.send(&request).await.expect("an answer");
+        written.expect_status(201);
+    }
+    cluster.links().heal();
+    let last = format!("/api/keys/much/{}?level=consistent", WRITES - 1);
+    wait_for("the newest write", RECOVERED_WITHIN, async || {
+        let read = cluster[away].get(&last).await;
+        match read.status {
+            200 => Ok(()),
+            503 => Err(format!("{read:?}")),
+            _ => panic!("older than what was acknowledged: {read:?}"),
+        }
+    })
+    .await;
+    cluster.assert_converged().await;
+}
+
+#[tokio::test]
+async fn a_watcher_of_a_cut_off_leader_is_told_of_nothing_that_is_never_committed() {
+    let cluster = Cluster::builder().links().start().await;
+    let old = cluster.leader().await;
+    let others = cluster.followers().await;
+    let request = Subscription::all().prefix("w/").types(&["put"]).request();
+    let mut stream = EventStream::expect_open(&cluster[old].http_address(), &request).await;
+    stream.expect("hello", SLACK).await;
+    cluster.links().isolate(old);
+    let (lost, ()) = tokio::join!(cluster[old].put("/api/keys/w/lost", "x"), async {
+        wait_for("a write elsewhere", RECOVERED_WITHIN, async || {
+            let kept = cluster[others[0]].put("/api/keys/w/kept", "x").await;
+            match kept.status {
+                200 | 201 => Ok(()),
+                _ => Err(format!("{kept:?}")),
+            }
+        })
+        .await;
+    });
+    assert!(matches!(lost.status, 503 | 504), "{lost:?}");
+    cluster.links().heal();
+    cluster.assert_converged().await;
+    cluster[old]
+        .get("/api/keys/w/lost")
+        .await
+        .expect_status(404);
+    let told = stream.expect("put", RECOVERED_WITHIN).await.json();
+    assert_eq!(
+        told["key"], "w/kept",
+        "told of what was never there: {told}"
     );
 }
 

@@ -145,6 +145,29 @@ async fn every_node_says_its_part_and_how_far_the_others_are() {
     assert_eq!(series["follower_lag"], serde_json::json!({}));
 }
 
+#[tokio::test]
+async fn the_leader_counts_the_voters_that_are_dead_to_it() {
+    const DEAD: &str = "conclave_dead_voters";
+    const DEAD_WITHIN: Duration = Duration::from_secs(20);
+    let mut cluster = Cluster::start().await;
+    let followers = cluster.followers().await;
+    let leader = cluster.leader().await;
+    assert_eq!(scrape(&cluster[leader]).await.value(DEAD), 0.0);
+    let page = scrape(&cluster[followers[1]]).await;
+    assert!(page.samples().all(|sample| sample != DEAD));
+    cluster[followers[0]].kill();
+    let counts = async |cluster: &Cluster, wanted: f64| {
+        wait_for("the number of dead voters", DEAD_WITHIN, async || {
+            let dead = scrape(&cluster[leader]).await.value(DEAD);
+            (dead == wanted).then_some(()).ok_or(dead.to_string())
+        })
+        .await;
+    };
+    counts(&cluster, 1.0).await;
+    cluster[followers[0]].spawn();
+    counts(&cluster, 0.0).await;
+}
+
 async fn series(node: &Node, query: &str) -> Value {
     let target = format!("/api/metrics/series?{query}");
     node.get(&target).await.expect_status(200).json()

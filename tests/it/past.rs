@@ -180,6 +180,7 @@ async fn older_than_what_is_kept_is_410_with_what_is() {
     let cluster = Cluster::builder().nodes(1).args(&args).start().await;
     let node = &cluster[0];
     let first = put(node, "k", "old").await;
+    put(node, "untouched", "old").await;
     for i in 0..2_000 {
         put(node, &format!("fill/{}", i % 10), &"x".repeat(500)).await;
     }
@@ -206,6 +207,12 @@ async fn older_than_what_is_kept_is_410_with_what_is() {
     let all = history(node, "k").await;
     assert_eq!(all["complete"], false, "{all}");
     assert_eq!(value_at(node, "k", oldest).await.as_deref(), Some("old"));
+    // A key that exists is known, also when nothing of its past is kept.
+    let untouched = history(node, "untouched").await;
+    assert_eq!(untouched["versions"].as_array().unwrap().len(), 0);
+    assert_eq!(untouched["complete"], false, "{untouched}");
+    let never = node.get("/api/keys/never?history=true").await;
+    assert_problem(&never, 404, "key_not_found");
 }
 
 #[tokio::test]

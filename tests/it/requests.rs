@@ -348,6 +348,8 @@ async fn assert_repeated_everywhere(cluster: &Cluster, sent: &[Sent]) {
 }
 
 async fn state_hash(node: &Node) -> String {
+    // After a start it waits until all that the log holds is applied.
+    node.get("/api/keys/none?level=consistent").await;
     let status = node.status().await;
     let hash = status["state_hash"]["hash"].as_str();
     hash.unwrap_or_else(|| panic!("no hash in {status}"))

@@ -290,6 +290,21 @@ async fn the_doctor_says_what_is_wrong_and_ends_so() {
     assert!(verdict(&found, "disk sync").1.contains("p99"), "{found:#?}");
     assert_eq!(names(folder.path()), [""; 0], "nothing was made");
 
+    // What a search needs is looked at where it is asked for: `localhost` can always be found here.
+    let search = [
+        "doctor",
+        "--json",
+        "-discover",
+        "mdns",
+        "-haddr",
+        &http,
+        "-raddr",
+        &raft,
+        "data",
+    ];
+    let found = findings(&run(folder.path(), &search, 0).await);
+    assert_eq!(verdict(&found, "multicast lo").0, "ok", "{found:#?}");
+
     let holder = TcpListener::bind(("127.0.0.1", ports.raft)).expect("a free port");
     let nobody = format!("localhost:{}", Ports::reserve().http);
     let bad = [

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use conclave_tests::sse::{Event, EventStream, Subscription};
-use conclave_tests::watch::Message;
+use conclave_tests::watch::{Canon, Message};
 use conclave_tests::{Cluster, Node, Request, Response};
 use serde_json::Value;
 
@@ -153,6 +153,31 @@ async fn changes_of_one_revision_come_together_with_the_id_on_the_last_that_matc
     let deletes =
         ["a/1", "a/2"].map(|key| ("delete".to_owned(), key.to_owned(), gone, key == "a/2"));
     assert_eq!(seen, deletes);
+}
+
+#[tokio::test]
+async fn every_node_tells_the_changes_of_one_revision_in_the_same_order() {
+    const KEYS: usize = 20;
+    let cluster = Cluster::start().await;
+    let mut body = serde_json::Map::new();
+    for number in 0..KEYS {
+        body.insert(format!("o/{number}"), "x".into());
+    }
+    let body = Value::Object(body).to_string();
+    cluster[0].post("/key", &body).await.expect_status(200);
+    let gone = cluster[1].delete("/api/keys/o/?recursive=true").await;
+    let gone = revision(&gone.expect_status(200));
+    let first = Canon::read(&cluster[0].http_address(), gone).await;
+    assert!(first.changes() >= 2 * KEYS, "{first:?}");
+    for node in &cluster.nodes()[1..] {
+        let other = Canon::read(&node.http_address(), gone).await;
+        assert!(
+            first == other,
+            "another order at {}:\n{other:?}\nthan\n{first:?}",
+            node.name()
+        );
+    }
+    cluster.assert_converged().await;
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Requests for change streams: how they are answered, and what is refused.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use conclave_tests::http::assert_problem;
 use conclave_tests::sse::{EventStream, Next, Opened, Subscription};
@@ -69,6 +69,25 @@ async fn heartbeats_come_only_to_those_who_want_them() {
     assert!(events.iter().all(|event| event.name != "hb"), "{events:?}");
 }
 
+/// Members are asked beside the stream, for as many heartbeats as it lasts.
+#[tokio::test]
+async fn heartbeats_come_at_the_pace_that_was_asked_for_also_while_a_member_is_down() {
+    let mut cluster = Cluster::start().await;
+    cluster[2].kill();
+    let mut request = Subscription::all().request();
+    request.target.push_str("?heartbeat=500ms&values=false");
+    let mut stream = open(&cluster[0], &request).await;
+    let begin = Instant::now();
+    for _ in 0..6 {
+        stream
+            .expect_until("hb", SOON, |event| event.name == "hb")
+            .await;
+    }
+    // At the usual pace the sixth would come after 10 s.
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(9), "{took:?}");
+}
+
 #[tokio::test]
 async fn bad_parameters_are_refused() {
     let cluster = Cluster::single().await;
@@ -83,6 +102,8 @@ async fn bad_parameters_are_refused() {
         "types=PUT",
         "values=perhaps",
         "heartbeat=perhaps",
+        "heartbeat=499ms",
+        "heartbeat=61s",
         "on_compacted=ignore",
         many.as_str(),
     ] {

@@ -150,6 +150,7 @@ impl Cluster {
             member: member(id),
             raft: options,
             ui_build: "",
+            read_only: false,
             metrics: Metrics::default(),
         };
         let peers = Arc::new(endpoint.clone());

@@ -1,11 +1,16 @@
-//! The shell: mounts the page and keeps the attributes of `body` that tests and styles read.
+//! The dashboard as a whole: what runs on every screen, and the attributes of `body` that tests and
+//! styles read.
 
-use leptos::prelude::*;
+use leptos::prelude::{Get, Owner, With, document};
+use web_sys::Element;
 
 use crate::{
-    api::{self, Live},
-    components::status_line::StatusLine,
-    pages::overview::Overview,
+    api::{Claims, Feed, Live, Observed},
+    dom::{View, effect, el},
+    pages,
+    parts::{Toasts, bar, lost_claims, status_line},
+    route::Route,
+    shell, stopped,
 };
 
 /// Replaces the static "opening" text of the page by the dashboard.
@@ -13,24 +18,27 @@ pub fn mount() {
     let Some(host) = document().get_element_by_id("app") else {
         return;
     };
+    stopped::watch();
+    // Fails when another executor is set: there is none.
+    drop(any_spawner::Executor::init_wasm_bindgen());
     host.set_inner_html("");
-    if let Ok(host) = wasm_bindgen::JsCast::dyn_into(host) {
-        mount_to(host, App).forget();
-    }
+    let owner = Owner::new();
+    owner.with(|| dashboard().mount(&host));
+    pages::fetch_ahead();
+    // The page lives until the browser drops it.
+    Box::leak(Box::new(owner));
 }
 
-#[component]
-fn App() -> impl IntoView {
-    let live = api::start();
-    provide_context(live);
-    Effect::new(move || mark_body(live));
-    view! {
-        <a class="skip" href="#main">"Skip to the content"</a>
-        <StatusLine />
-        <main id="main" tabindex="-1">
-            <Overview />
-        </main>
-    }
+fn dashboard() -> View {
+    Route::start();
+    let live = Live::start();
+    Feed::start(live);
+    Claims::start(live);
+    Observed::start(live);
+    let toasts = Toasts::start();
+    effect(move || mark_body(live));
+    let bars = el("div").class("bars").child(bar()).child(lost_claims());
+    View::from(vec![shell::frame(status_line(), bars.into()), toasts])
 }
 
 fn mark_body(live: Live) {
@@ -45,12 +53,12 @@ fn mark_body(live: Live) {
             )
         })
     });
-    for (name, value) in [
-        ("data-stream", live.stream.get().as_str()),
-        ("data-revision", revision.as_str()),
-        ("data-leader", leader.as_str()),
-    ] {
-        // Fails for an invalid name only.
-        drop(body.set_attribute(name, value));
-    }
+    set(&body, "data-stream", live.connection.get().as_str());
+    set(&body, "data-revision", &revision);
+    set(&body, "data-leader", &leader);
+}
+
+fn set(element: &Element, name: &str, value: &str) {
+    // Fails for an invalid name only.
+    drop(element.set_attribute(name, value));
 }

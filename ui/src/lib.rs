@@ -1,16 +1,8 @@
 //! The dashboard that every node serves under `/ui/`.
 //!
 //! [`model`] is pure logic: it knows neither the browser nor the network and is tested on the host.
-//! `api` is the only module that talks to a node, `components` are the widgets, `pages` puts them
-//! together. Nothing in here changes the cluster.
-
-#![cfg_attr(
-    target_arch = "wasm32",
-    expect(
-        unreachable_pub,
-        reason = "leptos' component macro makes its functions public"
-    )
-)]
+//! `api` is the only module that talks to a node, `dom` the only one that makes elements, `parts` are
+//! the widgets, `pages` the screens, `shell` the frame round them, `app` all of it.
 
 pub mod model;
 
@@ -19,9 +11,17 @@ mod api;
 #[cfg(target_arch = "wasm32")]
 mod app;
 #[cfg(target_arch = "wasm32")]
-mod components;
+mod dom;
 #[cfg(target_arch = "wasm32")]
 mod pages;
+#[cfg(target_arch = "wasm32")]
+mod parts;
+#[cfg(target_arch = "wasm32")]
+mod route;
+#[cfg(target_arch = "wasm32")]
+mod shell;
+#[cfg(target_arch = "wasm32")]
+mod stopped;
 
 #[cfg(target_arch = "wasm32")]
 pub use app::mount;

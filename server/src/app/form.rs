@@ -11,7 +11,7 @@ use super::start::{Started, start_node};
 use super::{gather, join};
 use crate::config::{Config, HostPort};
 use crate::discovery::Discovery;
-use crate::formation::DirectoryId;
+use crate::formation::{DirectoryId, Seeking};
 use crate::http::Edge;
 use crate::metrics::Metrics;
 use crate::network::{Adopt, PeerServer};
@@ -43,11 +43,13 @@ struct Invited {
 pub(super) struct Found {
     /// Who this node is; `None` when it is nobody yet.
     pub(super) identity: Option<Identity>,
+    /// Which directory it was before a join that came to nothing.
+    directory: Option<DirectoryId>,
     pub(super) storage: Storage,
 }
 
 /// Opens the storage and finds out who this node is.
-pub(super) fn find(
+pub(super) async fn find(
     config: &Config,
     directory: Option<&DataDirectory>,
     metrics: &Metrics,
@@ -55,21 +57,32 @@ pub(super) fn find(
     let Some(directory) = directory else {
         return Ok(Found {
             identity: None,
+            directory: None,
             storage: Storage::in_memory(),
         });
     };
     let name = config.name_given.then_some(config.name.as_str());
-    let identity = directory.identity(name)?;
-    if let Some(removed) = identity
-        .as_ref()
-        .filter(|identity| identity.formation == Formation::Removed)
-    {
-        return Err(DirectoryError::Removed {
-            path: directory.path().to_owned(),
-            name: removed.name.clone(),
-            cluster: removed.cluster,
+    let mut identity = directory.identity(name)?;
+    let mut known = None;
+    if let Some(removed) = identity.take_if(|it| it.formation == Formation::Removed) {
+        if config.join.is_empty() || !was_never_added(directory, &removed, metrics).await? {
+            return Err(DirectoryError::Removed {
+                path: directory.path().to_owned(),
+                name: removed.name,
+                cluster: removed.cluster,
+            }
+            .into());
         }
-        .into());
+        // Until it has another id, the next start goes back to this.
+        let left = directory
+            .set_aside()
+            .context("cannot set the join aside that was never finished")?;
+        tracing::warn!(
+            "the cluster {} has never added this node, whose files are now in `{}`: it joins anew",
+            removed.cluster,
+            left.display()
+        );
+        known = removed.directory;
     }
     let storage = Storage::open(directory, metrics.clone())?;
     // A join that was cut off before the first entry: the id has never voted nor acknowledged
@@ -80,17 +93,44 @@ pub(super) fn find(
         return Err(DirectoryError::IdentityLost(directory.path().to_owned()).into());
     }
     if identity.as_ref().is_some_and(unused) {
-        anyhow::ensure!(
-            !config.join.is_empty() || gather::group(config).is_some(),
-            "data directory `{}` was invited to a cluster but never joined it: start with -join",
-            directory.path().display()
-        );
+        if let Some(invited) = &identity
+            && config.join.is_empty()
+            && gather::group(config).is_none()
+        {
+            anyhow::bail!(
+                "data directory `{}` was invited to cluster {} as `{}`, and the join was never \
+                 finished: start it with -join and a member's address, or as it was started before; \
+                 it holds nothing, and may be emptied as well",
+                directory.path().display(),
+                invited.cluster,
+                invited.name
+            );
+        }
         return Ok(Found {
+            directory: identity.and_then(|identity| identity.directory),
             identity: None,
             storage,
         });
     }
-    Ok(Found { identity, storage })
+    Ok(Found {
+        identity,
+        directory: known,
+        storage,
+    })
+}
+
+/// Returns whether a removed node certainly was never more than invited: it has seen no committed
+/// membership with itself, and its log has none in which it votes. Nobody counts on what it has.
+async fn was_never_added(
+    directory: &DataDirectory,
+    removed: &Identity,
+    metrics: &Metrics,
+) -> anyhow::Result<bool> {
+    if !removed.unconfirmed {
+        return Ok(false);
+    }
+    let storage = Storage::open(directory, metrics.clone())?;
+    Ok(storage.log.never_voted(removed.id).await?)
 }
 
 /// Resumes, joins or forms a cluster, and starts the node in it.
@@ -113,6 +153,19 @@ pub(super) async fn form(parts: &Parts<'_>, found: Found) -> anyhow::Result<Star
         Some(directory) => directory.seeking()?,
         None => None,
     };
+    // Who is pledged to this directory must hear of it again.
+    let kept = kept.or_else(|| Some(Seeking::again(found.directory?, &member(config))));
+    if let Some(pledged) = kept
+        .as_ref()
+        .filter(|kept| group.is_none() && !kept.leads())
+    {
+        anyhow::bail!(
+            "the data directory is pledged to `{}` at {}, which may count it for a cluster: start \
+             with -cluster or -discover as before, or name an empty directory",
+            pledged.pledge.name,
+            pledged.pledge.raft
+        );
+    }
     let own = kept.as_ref().map(|kept| kept.directory);
     if !config.join.is_empty() {
         parts.edge.set_starting(format!(
@@ -126,14 +179,6 @@ pub(super) async fn form(parts: &Parts<'_>, found: Found) -> anyhow::Result<Star
     if let Some(group) = group {
         return gather::gather(parts, group, kept, storage).await;
     }
-    if let Some(kept) = kept.filter(|kept| !kept.leads()) {
-        anyhow::bail!(
-            "the data directory is pledged to `{}` at {}, which may count it for a cluster: start \
-             with -cluster or -discover as before, or name an empty directory",
-            kept.pledge.name,
-            kept.pledge.raft
-        );
-    }
     let identity = Identity {
         cluster: ClusterId::random(),
         id: 1,
@@ -141,6 +186,7 @@ pub(super) async fn form(parts: &Parts<'_>, found: Found) -> anyhow::Result<Star
         formation: Formation::Formed,
         directory: own,
         founding: None,
+        unconfirmed: false,
     };
     tracing::info!(cluster = %identity.cluster, "forming a new cluster {}", identity.cluster);
     keep(*directory, &identity)?;
@@ -154,7 +200,7 @@ pub(super) async fn form(parts: &Parts<'_>, found: Found) -> anyhow::Result<Star
 ///
 /// As [`form`].
 pub(super) async fn again(parts: &Parts<'_>) -> anyhow::Result<Started> {
-    let found = find(parts.config, parts.directory, parts.metrics)?;
+    let found = find(parts.config, parts.directory, parts.metrics).await?;
     form(parts, found).await
 }
 
@@ -174,7 +220,9 @@ pub(super) async fn start(
     storage: Storage,
     identity: Identity,
 ) -> anyhow::Result<Started> {
-    start_node(parts.config, storage, identity, parts.peers, parts.metrics).await
+    let started = start_node(parts.config, storage, identity, parts.peers, parts.metrics).await?;
+    parts.presence.runs(&started.node);
+    Ok(started)
 }
 
 /// Asks members to be added; the invited identity becomes durable, and the node starts with it.
@@ -230,6 +278,7 @@ pub(super) async fn join(
                 .is_err()
         {
             parts.peers.wait("its join was not finished");
+            parts.presence.elsewhere("its join was not finished");
             started.stop(true).await;
             return Err(NotJoined::after(error));
         }
@@ -289,8 +338,12 @@ async fn adopt(
         formation: Formation::Joined,
         directory,
         founding: None,
+        unconfirmed: true,
     };
     keep(parts.directory, &identity)?;
+    if let Some(directory) = parts.directory {
+        directory.end_move().context("cannot end a move")?;
+    }
     parts.presence.member(&identity);
     start(parts, storage, identity).await
 }

@@ -147,5 +147,6 @@ fn identity(parts: &Parts<'_>, kept: &Seeking, founding: Founding) -> anyhow::Re
         formation: Formation::Formed,
         directory: Some(kept.directory),
         founding: Some(founding),
+        unconfirmed: false,
     })
 }

@@ -47,13 +47,22 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         Some(path) => Some(DataDirectory::open(path)?),
         None => None,
     };
+    if let Some(directory) = &directory
+        && moving::undo(directory)?
+    {
+        tracing::warn!("a move to another cluster was cut off: this is the node that it was");
+    }
     let metrics = Metrics::default();
-    let found = form::find(&config, directory.as_ref(), &metrics)?;
+    let found = form::find(&config, directory.as_ref(), &metrics).await?;
     let http_listeners = listen::bind("-haddr", &config.http_listen).await?;
     let raft_listeners = listen::bind("-raddr", &config.raft_listen).await?;
 
     let http_address = config.http.to_string();
-    let edge = Edge::measured(HttpOptions::default(), http_address, metrics.clone());
+    let options = HttpOptions {
+        read_only: config.read_only,
+        ..HttpOptions::default()
+    };
+    let edge = Edge::measured(options, http_address, metrics.clone());
     edge.set_whoami(Whoami {
         name: config.name.clone(),
         raft: config.raft.to_string(),
@@ -202,13 +211,18 @@ fn advert(config: &Config, cluster: Option<String>) -> Advert {
     }
 }
 
-/// Ends when Raft has stopped by itself, with the reason. Meanwhile it notes when the node is
-/// removed.
+/// Ends when Raft has stopped by itself, with the reason. Meanwhile it notes when the node is certainly
+/// a member, and when it is removed.
 async fn watch_over(started: &Started, directory: Option<&DataDirectory>) -> String {
     let mut noted = false;
+    let mut confirmed = false;
     loop {
         if let Some(reason) = started.node.fatal() {
             return reason;
+        }
+        if !confirmed && started.node.is_added() {
+            confirmed = true;
+            note_confirmed(directory);
         }
         if !noted && started.node.is_removed() {
             noted = true;
@@ -226,6 +240,14 @@ async fn leave(started: &Started) {
         }
         Ok(Err(error)) => tracing::warn!(%error, "stops without leaving: {error}"),
         Err(_elapsed) => tracing::warn!("stops without leaving: no answer within {LEAVE:?}"),
+    }
+}
+
+/// Keeps the directory's id from being given up.
+fn note_confirmed(directory: Option<&DataDirectory>) {
+    if let Some(Err(error)) = directory.map(DataDirectory::mark_confirmed) {
+        // Its log says so as well before it votes.
+        tracing::warn!(%error, "cannot note in the data directory that it is a member: {error}");
     }
 }
 

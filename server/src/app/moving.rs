@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use conclave_shared::ReadLevel;
 
 use super::client::{self, HttpFailure};
 use super::form::{self, Parts};
@@ -13,7 +14,8 @@ use super::start::Started;
 use crate::config::HostPort;
 use crate::formation::{Question, Standing};
 use crate::network::ask_forming;
-use crate::node::{Joined, Node, ServiceError};
+use crate::node::{Joined, Node, ReadOptions, ServiceError};
+use crate::storage::DataDirectory;
 
 /// Longest wait for one peer's answer.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -52,7 +54,8 @@ pub(super) async fn carry_out(
         Some(directory) => Some(directory.set_aside().context("cannot set files aside")?),
         None => None,
     };
-    let storage = form::find(parts.config, parts.directory, parts.metrics)?.storage;
+    let found = form::find(parts.config, parts.directory, parts.metrics).await?;
+    let storage = found.storage;
     let limit = parts.config.join_timeout;
     match form::join(parts, storage, &targets, limit, own).await {
         Ok(started) => {
@@ -73,6 +76,12 @@ pub(super) async fn carry_out(
     }
 }
 
+/// Goes back to the own cluster where a move was cut off; nothing of the other one was used.
+pub(super) fn undo(directory: &DataDirectory) -> anyhow::Result<bool> {
+    let undone = directory.undo_move();
+    undone.context("cannot undo a move to another cluster")
+}
+
 fn joined(node: &Node) -> Joined {
     let status = node.status();
     Joined {
@@ -84,6 +93,10 @@ fn joined(node: &Node) -> Joined {
 
 /// Checks that nothing is lost when the node goes.
 fn may_go(node: &Node) -> Result<(), ServiceError> {
+    // What it has is the copy of a cluster that goes on without it.
+    if node.is_removed() {
+        return Ok(());
+    }
     let status = node.status();
     let refuse = |why: String| Err(ServiceError::MembershipConflict(why));
     if status.members.len() > 1 {
@@ -106,6 +119,11 @@ async fn check(
     node: &Node,
     peers: &[String],
 ) -> Result<Vec<HostPort>, ServiceError> {
+    if !node.is_removed() {
+        // After a start the newest writes may be in the log only.
+        node.view(&ReadOptions::level(ReadLevel::Consistent))
+            .await?;
+    }
     may_go(node)?;
     let own = node.status().cluster_id;
     let mut targets = Vec::new();

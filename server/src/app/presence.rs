@@ -11,7 +11,8 @@ use crate::formation::{
     DirectoryId, Founding, Group, Ledger, Question, Reply, Seeker, Seeking, Standing, Step,
 };
 use crate::network::{AnswerForming, PeerServer};
-use crate::raft::Member;
+use crate::node::Node;
+use crate::raft::{Member, NodeId};
 use crate::runtime;
 use crate::storage::{Identity, write_seeking};
 
@@ -32,7 +33,8 @@ impl Ledger for File {
 enum Here {
     Elsewhere(String),
     Seeking(Box<Seeker<File>>),
-    Member(Box<Identity>),
+    /// With the node, once it runs: it knows who is a member still.
+    Member(Box<Identity>, Option<Node>),
 }
 
 /// The answers of this node to others that look for a cluster; clones share them.
@@ -68,7 +70,7 @@ impl Presence {
                 member: self.member.clone(),
                 standing: Standing::Elsewhere(what.clone()),
             },
-            Here::Member(identity) => Reply {
+            Here::Member(identity, node) => Reply {
                 from: identity.directory,
                 member: Member {
                     name: identity.name.clone(),
@@ -77,7 +79,9 @@ impl Presence {
                 standing: Standing::Member {
                     cluster: identity.cluster,
                     environment: self.environment.clone(),
-                    founding: founding_for(identity, question.from),
+                    founding: founding_for(identity, question.from, |id| {
+                        node.as_ref().is_some_and(|node| node.is_nobodys(id))
+                    }),
                 },
             },
         }
@@ -90,7 +94,14 @@ impl Presence {
 
     /// Belongs to a cluster.
     pub(super) fn member(&self, identity: &Identity) {
-        *self.here.lock() = Here::Member(Box::new(identity.clone()));
+        *self.here.lock() = Here::Member(Box::new(identity.clone()), None);
+    }
+
+    /// Belongs to a cluster, and runs in it.
+    pub(super) fn runs(&self, started: &Node) {
+        if let Here::Member(_, node) = &mut *self.here.lock() {
+            *node = Some(started.clone());
+        }
     }
 
     /// Looks for others of the group. It is durable what this directory is called.
@@ -139,7 +150,7 @@ impl Presence {
     /// Returns what a member's directory was called before: others may be pledged to it.
     pub(super) fn directory(&self) -> Option<DirectoryId> {
         match &*self.here.lock() {
-            Here::Member(identity) => identity.directory,
+            Here::Member(identity, _) => identity.directory,
             _ => None,
         }
     }
@@ -152,8 +163,53 @@ impl Presence {
     }
 }
 
-/// A founder that asks is told its place; to others it says nothing.
-fn founding_for(identity: &Identity, asking: DirectoryId) -> Option<Founding> {
+/// A founder that asks is told its place, unless it was removed since: then the place is nobody's any
+/// more. To others it says nothing.
+fn founding_for(
+    identity: &Identity,
+    asking: DirectoryId,
+    is_nobodys: impl FnOnce(NodeId) -> bool,
+) -> Option<Founding> {
     let founding = identity.founding.as_ref()?;
-    founding.founder(asking).map(|_| founding.clone())
+    let founder = founding.founder(asking)?;
+    (!is_nobodys(founder.id)).then(|| founding.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formation::Founder;
+    use crate::raft::ClusterId;
+    use crate::storage::Formation;
+
+    #[test]
+    fn only_a_founder_whose_id_is_a_members_is_told_its_place() {
+        let founder = |id: u8| Founder {
+            id: NodeId::from(id),
+            directory: DirectoryId([id; 16]),
+            member: Member::default(),
+        };
+        let cluster = ClusterId([7; 16]);
+        let founding = Founding {
+            cluster,
+            attempt: 5,
+            founders: vec![founder(1), founder(2)],
+        };
+        let identity = Identity {
+            cluster,
+            id: 1,
+            name: "n".to_owned(),
+            formation: Formation::Formed,
+            directory: Some(DirectoryId([1; 16])),
+            founding: Some(founding.clone()),
+            unconfirmed: false,
+        };
+        let told = |digit, gone: &[NodeId]| {
+            founding_for(&identity, DirectoryId([digit; 16]), |id| gone.contains(&id))
+        };
+        assert_eq!(told(2, &[]), Some(founding.clone()));
+        assert_eq!(told(2, &[1]), Some(founding));
+        assert_eq!(told(2, &[2]), None, "it was removed");
+        assert_eq!(told(3, &[]), None, "it is no founder");
+    }
 }

@@ -126,6 +126,7 @@ pub(super) async fn start_node(
             member: member_of(config, &identity),
             raft: options,
             ui_build: crate::http::UI_BUILD,
+            read_only: config.read_only,
             metrics: metrics.clone(),
         },
         consensus.clone(),

@@ -126,6 +126,13 @@ pub(super) struct Flags {
     #[arg(long, env = "CONCLAVE_LEAVE_ON_STOP")]
     leave_on_stop: bool,
 
+    /// Refuse all changes that clients of this node ask for; it votes and replicates as others do.
+    #[arg(long, env = "CONCLAVE_READ_ONLY", action = ArgAction::Set, value_name = "BOOL",
+          num_args = 0..=1, require_equals = true, default_value = "false",
+          default_missing_value = "true", hide_possible_values = true,
+          value_parser = BoolishValueParser::new())]
+    read_only: bool,
+
     /// Log level and filter, such as `info` or `conclave_server=debug`.
     #[arg(
         long,
@@ -223,6 +230,8 @@ pub struct Config {
     pub raft_options: RaftOptions,
     /// A clean stop removes the node from its cluster first.
     pub leave_on_stop: bool,
+    /// Clients' changes are refused.
+    pub read_only: bool,
     pub history: HistoryOptions,
     pub log_filter: String,
     pub log_format: LogFormat,
@@ -355,6 +364,7 @@ pub(super) fn resolve(flags: Flags, seeds: &SeedEnvironment) -> Result<Config, C
         env: flags.env,
         raft_options,
         leave_on_stop: flags.leave_on_stop,
+        read_only: flags.read_only,
         history: HistoryOptions {
             revisions: flags.history_revisions,
             bytes: flags.history_bytes,

@@ -13,7 +13,7 @@ use mdns_sd::{ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo};
 use parking_lot::Mutex;
 
 const SERVICE: &str = "_conclave._tcp.local.";
-/// Adverts remembered at once; more are not looked at.
+/// Adverts of the environment that are remembered at once; more are not looked at.
 const ADVERTS: usize = 256;
 /// A search is begun again after this time: packets get lost, and the library asks ever more rarely.
 const SEARCH_AGAIN: Duration = Duration::from_secs(5);
@@ -56,7 +56,6 @@ pub struct Discovery {
     daemon: ServiceDaemon,
     /// Makes the name of this process on the network.
     instance: String,
-    env: String,
     found: Arc<Mutex<BTreeMap<String, Advert>>>,
     search: tokio::task::JoinHandle<()>,
 }
@@ -79,11 +78,14 @@ impl Discovery {
         let daemon = ServiceDaemon::new()?;
         let instance = format!("conclave-{:016x}", rand::random::<u64>());
         let found: Arc<Mutex<BTreeMap<String, Advert>>> = Arc::default();
-        let search = tokio::spawn(search(daemon.clone(), instance.clone(), found.clone()));
+        let search = tokio::spawn(search(
+            daemon.clone(),
+            (instance.clone(), advert.env.clone()),
+            found.clone(),
+        ));
         let this = Self {
             daemon,
             instance,
-            env: advert.env.clone(),
             found,
             search,
         };
@@ -118,11 +120,7 @@ impl Discovery {
     #[must_use]
     pub fn found(&self) -> Vec<Advert> {
         let found = self.found.lock();
-        let mut adverts: Vec<_> = found
-            .values()
-            .filter(|advert| advert.env == self.env)
-            .cloned()
-            .collect();
+        let mut adverts: Vec<_> = found.values().cloned().collect();
         adverts.sort_unstable();
         // One that was killed and started again is there twice for a while.
         adverts.dedup_by(|a, b| a.raddr == b.raddr);
@@ -144,7 +142,11 @@ impl Discovery {
     }
 }
 
-async fn search(daemon: ServiceDaemon, own: String, found: Arc<Mutex<BTreeMap<String, Advert>>>) {
+async fn search(
+    daemon: ServiceDaemon,
+    own: (String, String),
+    found: Arc<Mutex<BTreeMap<String, Advert>>>,
+) {
     loop {
         let events = match daemon.browse(SERVICE) {
             Ok(events) => events,
@@ -171,11 +173,12 @@ async fn search(daemon: ServiceDaemon, own: String, found: Arc<Mutex<BTreeMap<St
     }
 }
 
-fn take(event: ServiceEvent, own: &str, found: &mut BTreeMap<String, Advert>) {
+fn take(event: ServiceEvent, (own, env): &(String, String), found: &mut BTreeMap<String, Advert>) {
     match event {
         ServiceEvent::ServiceResolved(service) => {
-            let is_own = service.fullname.starts_with(own);
-            let Some(advert) = Advert::read(&service).filter(|_| !is_own) else {
+            let is_own = service.fullname.starts_with(own.as_str());
+            let advert = Advert::read(&service).filter(|it| !is_own && it.env == *env);
+            let Some(advert) = advert else {
                 return;
             };
             let is_known = found.contains_key(&service.fullname);

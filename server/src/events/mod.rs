@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
 
+use crate::mutants::{self, Mutant};
 use crate::runtime;
 use crate::state::ChangeSet;
 
@@ -127,6 +128,9 @@ impl Events {
         let is_full = {
             let mut ring = self.0.ring.write();
             for set in changes {
+                if mutants::is(Mutant::EventBeforeCommit) && set.revision <= ring.last() {
+                    continue;
+                }
                 ring.push(Arc::new(Entry::new(set)));
             }
             ring.note_applied(applied);
@@ -172,9 +176,12 @@ impl Events {
         self.0.published.notify_waiters();
     }
 
-    /// Returns the newest changes that are in memory, at most `TAIL_BYTES` of them.
+    /// Returns the newest changes that are in memory: `TAIL_BYTES` of them, and what the archive has not
+    /// taken yet.
     #[must_use]
     pub fn tail(&self) -> Tail {
+        // Without an archive, or one that was given up, nothing is waited for.
+        let taken = self.taken().unwrap_or(u64::MAX);
         let ring = self.0.ring.read();
         let mut tail = Tail {
             floor: ring.floor(),
@@ -183,7 +190,8 @@ impl Events {
         let mut bytes = 0;
         for entry in ring.iter().rev() {
             bytes += entry.bytes();
-            if bytes > TAIL_BYTES {
+            // What the archive has not taken yet, nothing else would bring again.
+            if bytes > TAIL_BYTES && entry.revision() <= taken {
                 tail.floor = entry.revision();
                 break;
             }

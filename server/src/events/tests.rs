@@ -230,15 +230,20 @@ async fn a_snapshot_brings_its_tail_and_what_is_before_it_is_gone() {
 }
 
 #[test]
-fn the_tail_of_a_snapshot_is_bounded() {
-    let events = Events::default();
-    events.attach(Arc::new(Shelf::default()));
+fn the_tail_of_a_snapshot_is_bounded_but_for_what_nobody_else_has() {
+    let (events, shelf) = (Events::default(), Arc::new(Shelf::default()));
+    events.attach(shelf.clone());
     for revision in 1..=30 {
         events.publish(vec![set(revision, 1 << 20)], revision);
     }
-    let tail = events.tail();
-    assert!(tail.entries.len() < 10, "{}", tail.entries.len());
-    assert_eq!(tail.floor + 1, tail.entries[0].revision());
+    for taken in [11, 30] {
+        shelf.taken.store(taken, Ordering::Relaxed);
+        let tail = events.tail();
+        assert!(tail.floor <= taken, "{} of {taken}", tail.floor);
+        assert_eq!(tail.floor + 1, tail.entries[0].revision());
+        let most = 10.max(30 - taken as usize);
+        assert!(tail.entries.len() <= most, "{}", tail.entries.len());
+    }
 }
 
 #[test]

@@ -79,7 +79,13 @@ impl Seeking {
     /// Begins: a new directory, pledged to itself.
     #[must_use]
     pub fn begin(me: &Member) -> Self {
-        let directory = DirectoryId::random();
+        Self::again(DirectoryId::random(), me)
+    }
+
+    /// Begins again with a directory that was known before: whoever is pledged to an earlier attempt
+    /// of it learns that this has ended.
+    #[must_use]
+    pub fn again(directory: DirectoryId, me: &Member) -> Self {
         Self {
             directory,
             pledge: Self::own(directory, me),

@@ -27,7 +27,9 @@ pub(super) enum Index {
 }
 
 /// Longest wait for sled to let go of a directory that was closed a moment ago.
-const LOCKED: Duration = Duration::from_secs(5);
+const LOCKED_FOR: Duration = Duration::from_secs(5);
+/// What sled says of a directory that another one has open.
+pub(super) const LOCKED: &str = "acquire lock";
 
 /// A name with its value.
 type Named = (Vec<u8>, Vec<u8>);
@@ -96,15 +98,15 @@ impl Index {
             .path(path)
             .cache_capacity(CACHE_BYTES)
             .flush_every_ms(Some(FLUSH_MS));
-        let deadline = clock::now() + LOCKED;
+        let deadline = clock::now() + LOCKED_FOR;
         let db = loop {
             match config.open() {
                 // A thread of sled that was still at work when the last handle went has the lock.
-                Err(error) if error.to_string().contains("acquire lock") => {
+                Err(error) if error.to_string().contains(LOCKED) => {
                     if clock::now() > deadline {
                         return Err(failed(error));
                     }
-                    std::thread::sleep(LOCKED / 100);
+                    std::thread::sleep(LOCKED_FOR / 100);
                 }
                 opened => break opened.map_err(failed)?,
             }

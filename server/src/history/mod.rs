@@ -54,16 +54,19 @@ const IDLE: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What history in memory keeps at most, bytes.
 const MEMORY_BYTES: u64 = 64 << 20;
-/// Size of a segment, bytes; less where little is kept.
-const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=16 << 20;
+/// Size of a segment, bytes: less where little is kept, more where so much is that there would be too
+/// many open files.
+const SEGMENT_BYTES: u64 = 16 << 20;
+const LEAST_SEGMENT_BYTES: u64 = 64 << 10;
+const SEGMENTS: u64 = 64;
 
 /// How much is kept. What is above any of these goes, a page at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Newest revisions that are kept.
     pub revisions: u64,
-    /// Size of the change sets, bytes. On disk it is up to 16 MiB more, which go at once, and the
-    /// index.
+    /// Size of the change sets, bytes. On disk it is up to a segment more (16 MiB, or a 64th of
+    /// this), which goes at once, and the index.
     pub bytes: u64,
     /// Age by the leader's and this node's wall clock, whichever says less.
     pub age: Duration,
@@ -81,7 +84,8 @@ impl Default for Limits {
 
 impl Limits {
     fn segment_bytes(&self) -> u64 {
-        (self.bytes / 8).clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end())
+        let usual = (self.bytes / 8).clamp(LEAST_SEGMENT_BYTES, SEGMENT_BYTES);
+        usual.max(self.bytes / SEGMENTS)
     }
 }
 

@@ -12,6 +12,9 @@ use crate::state::{Change, ChangeSet, Record};
 
 /// What one answer holds at most, bytes of values; one version always fits.
 const ANSWER_BYTES: usize = 8 << 20;
+/// Pages that one look back reads at most. Every page has a revision at least, and each is read once:
+/// with the usual limits, which keep fewer revisions, this is never met.
+pub(super) const PAGES: u32 = 128 << 10;
 
 /// Why history does not answer.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +25,9 @@ pub enum HistoryError {
     /// The present record is newer than what was taken yet: see [`History::reached`].
     #[error("history has come to revision {taken} only")]
     Behind { taken: u64 },
+    /// One look reads no more pages than this.
+    #[error("that is more than {pages} pages of history back")]
+    TooFar { pages: u32 },
     /// History was given up, or is now.
     #[error("history cannot be read: {0}")]
     Failed(#[from] io::Error),
@@ -56,13 +62,13 @@ pub struct Versions {
 
 /// For the service.
 impl History {
-    /// Returns the changes of a key, newest first: at most `most` of them, and at most 8 MiB of
-    /// values. `current` is the key's record at a revision that history has reached; with `before`
+    /// Returns the changes of a key, newest first: at most `most` of them, at most 8 MiB of values,
+    /// and those that are found in as many pages as one look reads. `current` is the key's record at a revision that history has reached; with `before`
     /// only older changes than that are wanted. Blocks.
     ///
     /// # Errors
     ///
-    /// `Behind`, or `Failed`.
+    /// `Behind`, `TooFar` when nothing was found by then, or `Failed`.
     pub fn versions(
         &self,
         key: &str,
@@ -70,8 +76,8 @@ impl History {
         before: Option<u64>,
         most: usize,
     ) -> Result<Versions, HistoryError> {
-        self.0
-            .walk(key, |walk| walk.versions(current, before, most))
+        let ask = |walk: &mut Walk<'_>| walk.versions(current, before, most);
+        self.0.walk((key, PAGES), ask)
     }
 
     /// Returns a key's record as it was after a revision. `current` is its record at a revision that
@@ -79,14 +85,15 @@ impl History {
     ///
     /// # Errors
     ///
-    /// `Gone`, `Behind`, or `Failed`.
+    /// `Gone`, `Behind`, `TooFar`, or `Failed`.
     pub fn value_at(
         &self,
         key: &str,
         current: Option<&Arc<Record>>,
         revision: u64,
     ) -> Result<Option<Arc<Record>>, HistoryError> {
-        self.0.walk(key, |walk| walk.value_at(current, revision))
+        let ask = |walk: &mut Walk<'_>| walk.value_at(current, revision);
+        self.0.walk((key, PAGES), ask)
     }
 
     /// Returns the newest revision whose wall clock time is not after `wall_ms`; 0 when all are.
@@ -94,9 +101,9 @@ impl History {
     ///
     /// # Errors
     ///
-    /// `Gone`, or `Failed`.
+    /// `Gone`, `TooFar`, or `Failed`.
     pub fn revision_at(&self, wall_ms: u64) -> Result<u64, HistoryError> {
-        self.0.walk("", |walk| walk.revision_at(wall_ms))
+        self.0.walk(("", PAGES), |walk| walk.revision_at(wall_ms))
     }
 }
 
@@ -170,9 +177,10 @@ impl Inner {
         whole.map(|_whole| found)
     }
 
-    fn walk<T>(
+    /// Looks back along a key's changes, in that many pages at most.
+    pub(super) fn walk<T>(
         &self,
-        key: &str,
+        (key, pages): (&str, u32),
         ask: impl FnOnce(&mut Walk<'_>) -> Result<T, HistoryError>,
     ) -> Result<T, HistoryError> {
         let open = self.open.read().clone();
@@ -184,6 +192,8 @@ impl Inner {
                 key,
                 open,
                 page: None,
+                pages,
+                read: 0,
             };
             match ask(&mut walk) {
                 Ok(answer) => Ok(Some(answer)),
@@ -199,7 +209,7 @@ impl Inner {
 }
 
 /// One look back, along the changes of a key.
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     inner: &'a Inner,
     store: &'a Store,
     key: &'a str,
@@ -207,6 +217,9 @@ struct Walk<'a> {
     open: Vec<Arc<Entry>>,
     /// The page that was read last: a key's next older change is often in it.
     page: Option<Page>,
+    /// Pages that it may read, and those that it has read.
+    pages: u32,
+    read: u32,
 }
 
 /// Where a key's next older change is.
@@ -235,7 +248,7 @@ impl Step {
 }
 
 impl Walk<'_> {
-    fn versions(
+    pub(super) fn versions(
         &mut self,
         current: Option<&Record>,
         before: Option<u64>,
@@ -250,7 +263,16 @@ impl Walk<'_> {
         let mut found = Versions::default();
         let mut bytes = 0;
         loop {
-            let Some(step) = self.step(place)? else {
+            let step = match self.step(place) {
+                // The last one found is the place to go on from.
+                Err(HistoryError::TooFar { .. }) if !found.versions.is_empty() => {
+                    found.more = true;
+                    found.complete = self.inner.floor() == 0;
+                    return Ok(found);
+                }
+                step => step?,
+            };
+            let Some(step) = step else {
                 // Whether something was before the floor, nobody knows.
                 found.complete = self.inner.floor() == 0;
                 return Ok(found);
@@ -270,7 +292,7 @@ impl Walk<'_> {
         }
     }
 
-    fn value_at(
+    pub(super) fn value_at(
         &mut self,
         current: Option<&Arc<Record>>,
         revision: u64,
@@ -301,7 +323,7 @@ impl Walk<'_> {
         }
     }
 
-    fn revision_at(&mut self, wall_ms: u64) -> Result<u64, HistoryError> {
+    pub(super) fn revision_at(&mut self, wall_ms: u64) -> Result<u64, HistoryError> {
         let is_by_then = |set: &ChangeSet| (1..=wall_ms).contains(&set.wall_time_ms);
         let newest = self.open.iter().rev().find(|entry| is_by_then(entry.set()));
         if let Some(entry) = newest {
@@ -370,7 +392,7 @@ impl Walk<'_> {
     }
 
     /// Returns the key's change at a revision, if that is kept and has one.
-    fn step_at(&mut self, revision: u64) -> io::Result<Option<Step>> {
+    fn step_at(&mut self, revision: u64) -> Result<Option<Step>, HistoryError> {
         if revision <= self.inner.floor() || revision > self.inner.taken() {
             return Ok(None);
         }
@@ -388,13 +410,17 @@ impl Walk<'_> {
     }
 
     /// Returns the page in which a revision would be; `None` when it is not kept.
-    fn page_of(&self, revision: u64) -> io::Result<Option<Page>> {
+    fn page_of(&mut self, revision: u64) -> Result<Option<Page>, HistoryError> {
+        if self.read == self.pages {
+            return Err(HistoryError::TooFar { pages: self.pages });
+        }
+        self.read += 1;
         let Some(stored) = page::at_or_below(&self.store.index, revision)? else {
             return Ok(None);
         };
         match stored.read(self.store)? {
             None if revision > self.inner.floor() => {
-                Err(damaged(format!("page {} is missing", stored.first)))
+                Err(damaged(format!("page {} is missing", stored.first)).into())
             }
             page => Ok(page),
         }
@@ -408,7 +434,9 @@ impl Walk<'_> {
         if let Some(entry) = self.open.iter().rev().find(ends) {
             return Ok(Some(entry.revision()));
         }
-        let (from, to) = (self.inner.floor() + 1, bound.saturating_sub(1));
+        // What a crash has cut off may have left its ends.
+        let newest = bound.saturating_sub(1).min(self.inner.taken());
+        let (from, to) = (self.inner.floor() + 1, newest);
         let (from, to) = (page::end_name(self.key, from), page::end_name(self.key, to));
         let found = self.store.index.last(&from, &to)?;
         let revision = found.map(|(name, _)| page::number(&name, name.len() - 8));

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::index::guarded;
+use super::index::{LOCKED, guarded};
 use super::page::{self, Stored, damaged};
 use super::store::Store;
 use super::writer::Writer;
@@ -30,6 +30,9 @@ pub(super) struct Recovered {
 /// Opens a directory, or an empty one in its place.
 pub(super) fn open(path: &Path, owner: &str, limits: Limits) -> History {
     let opened = try_open(path, owner, limits).or_else(|reason| {
+        if is_passing(&reason) {
+            return Err(reason);
+        }
         let aside = set_aside(path)?;
         tracing::warn!(
             "history cannot be used and is set aside as `{}`: {reason}. It is kept anew, from what \
@@ -77,6 +80,19 @@ fn try_open(path: &Path, owner: &str, limits: Limits) -> io::Result<(Store, Reco
         }
         Ok((store, recovered))
     })
+}
+
+/// Returns whether an error says nothing about what is stored: it may open the next time.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let too_many_files = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
+    matches!(
+        error.kind(),
+        PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull
+    ) || error
+        .raw_os_error()
+        .is_some_and(|code| too_many_files.iter().any(|it| it.raw_os_error() == code))
+        || error.to_string().contains(LOCKED)
 }
 
 /// Renames a directory to `NAME.broken-N`, and deletes those of that name from before.

@@ -141,6 +141,20 @@ fn empty_page(after: u64, before: Totals) -> Header {
     }
 }
 
+/// Removes the records of ends up to a revision, also those whose pages a crash has cut off.
+fn sweep_ends(index: &Index, floor: u64) -> io::Result<()> {
+    let mut from = b"e".to_vec();
+    while let Some((name, _)) = index.first(&from, b"f")? {
+        if page::number(&name, name.len().saturating_sub(8))? <= floor {
+            index.remove(&name)?;
+        }
+        // What follows it immediately.
+        from = name;
+        from.push(0);
+    }
+    Ok(())
+}
+
 impl Inner {
     /// Takes what the ring has; all of it after revision `floor`.
     pub(super) fn take(&self, floor: u64, entries: &[Arc<Entry>]) -> Left {
@@ -211,7 +225,7 @@ impl Inner {
         writer.header = empty_page(floor, writer.header.before);
         self.floor.store(floor, Ordering::Release);
         self.taken.store(floor, Ordering::Release);
-        Ok(())
+        sweep_ends(&store.index, floor)
     }
 
     fn pack(&self, store: &Store, writer: &mut Writer, entry: &Arc<Entry>) -> io::Result<()> {
@@ -293,16 +307,18 @@ impl Inner {
     }
 
     fn remove_page(&self, store: &Store, stored: &Stored) -> io::Result<()> {
-        if stored.header.ends > 0
-            && let Some(page) = stored.read(store)?
-        {
-            for set in &page.sets {
-                for key in page::ends(set) {
-                    store.index.remove(&page::end_name(key, set.revision))?;
-                }
+        let page = match stored.header.ends {
+            0 => None,
+            _ => stored.read(store)?,
+        };
+        // First: after a crash between the two, a key must not seem never to have been.
+        store.index.remove(&page::page_name(stored.first))?;
+        for set in page.iter().flat_map(|page| &page.sets) {
+            for key in page::ends(set) {
+                store.index.remove(&page::end_name(key, set.revision))?;
             }
         }
-        store.index.remove(&page::page_name(stored.first))
+        Ok(())
     }
 
     fn trim_times(&self, index: &Index) -> io::Result<()> {

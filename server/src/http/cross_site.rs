@@ -53,7 +53,8 @@ pub(crate) fn check_claim(edge: &Edge, headers: &HeaderMap) -> Result<(), Failur
     ))
 }
 
-fn authority(origin: &str) -> Option<&str> {
+/// Returns `host:port` of an origin; browsers leave a usual port out.
+pub(crate) fn authority(origin: &str) -> Option<&str> {
     let rest = origin
         .strip_prefix("http://")
         .or_else(|| origin.strip_prefix("https://"))?;

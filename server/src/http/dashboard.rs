@@ -3,13 +3,15 @@
 //! Rules that hold whatever is embedded: a file with a hash in its name is cached for ever, any other
 //! is revalidated; a missing file is 404 and never a page; a path without a file extension is the
 //! dashboard's own and gets its page; nothing is compressed at run time. The policy sent along lets
-//! only the embedded scripts run. Without a built dashboard every page says how to build one.
+//! only the embedded scripts run, and lets them ask this node and the members it knows. Without a built dashboard every page says how to build one.
 
 use std::future::{Ready, ready};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use axum::{
     Router,
     body::Body,
+    extract::State,
     response::{IntoResponse, Response},
     routing::any,
 };
@@ -24,6 +26,7 @@ use http::{
 };
 
 use super::error::Failure;
+use super::state::Edge;
 
 /// Build of the embedded dashboard: a digest of its files, or `none`.
 pub(crate) const UI_BUILD: &str = EMBEDDED.build;
@@ -32,6 +35,8 @@ const PREFIX: &str = "/ui/";
 const PAGE: &str = "index.html";
 const FOREVER: &str = "public, max-age=31536000, immutable";
 const REVALIDATE: &str = "no-cache";
+/// Most bytes of a policy that name members; further ones cannot be asked by the page.
+const MEMBER_BYTES: usize = 4 << 10;
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
 /// What a node without an embedded dashboard says. It needs no script and no style.
@@ -69,7 +74,7 @@ struct File {
 }
 
 /// Routes of the dashboard, to be merged into the node's.
-pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
+pub(crate) fn router() -> Router<Edge> {
     Router::new()
         .route("/ui", any(serve))
         .route("/ui/", any(serve))
@@ -80,30 +85,68 @@ pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     clippy::needless_pass_by_value,
     reason = "axum hands a handler its own values"
 )]
-fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Ready<Response> {
-    ready(EMBEDDED_FILES.answer(&method, uri.path(), &headers))
+fn serve(
+    State(edge): State<Edge>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Ready<Response> {
+    let members = edge
+        .node()
+        .map(|node| node.status().members)
+        .unwrap_or_default();
+    let members = sources(members.iter().map(|member| member.http.as_str()));
+    ready(EMBEDDED_FILES.answer(&method, uri.path(), &headers, &members))
+}
+
+/// Returns the source expressions of members, each after a space.
+fn sources<'a>(addresses: impl Iterator<Item = &'a str>) -> String {
+    let mut sources = String::new();
+    for address in addresses.filter(|address| is_source(address)) {
+        if sources.len() + " http://".len() + address.len() > MEMBER_BYTES {
+            break;
+        }
+        sources.push_str(" http://");
+        sources.push_str(address);
+    }
+    sources
+}
+
+/// Says whether `host:port` can stand in a policy: its grammar has no addresses of IPv6, and a
+/// member's address is whatever the member said.
+fn is_source(address: &str) -> bool {
+    let Some((host, port)) = address.rsplit_once(':') else {
+        return false;
+    };
+    let is_label = |label: &str| {
+        let mut bytes = label.bytes();
+        !label.is_empty() && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    let is_digits = port.bytes().all(|byte| byte.is_ascii_digit());
+    is_digits && port.parse::<u16>().is_ok_and(|port| port > 0) && host.split('.').all(is_label)
 }
 
 impl Embedded {
     /// Answers a request for a path below `/ui`. The body of an answer to HEAD is cut off by axum.
-    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response {
+    /// `members` are the sources that a page may ask beside its own.
+    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap, members: &str) -> Response {
         let mut response = if method != Method::GET && method != Method::HEAD {
             let detail = "the dashboard is read with GET and HEAD only";
             Failure::new(ErrorCode::MethodNotAllowed, detail)
                 .with_allow(HeaderValue::from_static("GET, HEAD"))
                 .into_response()
         } else if let Some(name) = path.strip_prefix(PREFIX) {
-            self.file_or_page(name, headers)
+            self.file_or_page(name, headers, members)
         } else {
             redirect()
         };
-        self.guard(response.headers_mut());
+        self.guard(response.headers_mut(), members);
         response
     }
 
-    fn file_or_page(&self, name: &str, headers: &HeaderMap) -> Response {
+    fn file_or_page(&self, name: &str, headers: &HeaderMap, members: &str) -> Response {
         if let Some(file) = self.find(name) {
-            return file.answer(headers);
+            return file.answer(headers, members);
         }
         let last = name.rsplit('/').next().unwrap_or_default();
         if last.contains('.') {
@@ -111,7 +154,7 @@ impl Embedded {
             return Failure::new(ErrorCode::RouteNotFound, detail).into_response();
         }
         self.find(PAGE)
-            .map_or_else(notice, |page| page.answer(headers))
+            .map_or_else(notice, |page| page.answer(headers, members))
     }
 
     fn find(&self, name: &str) -> Option<&File> {
@@ -123,11 +166,11 @@ impl Embedded {
     }
 
     /// Adds the headers that every answer below `/ui` carries.
-    fn guard(&self, headers: &mut HeaderMap) {
+    fn guard(&self, headers: &mut HeaderMap, members: &str) {
         let policy = format!(
             "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'{}; style-src 'self'; \
-             img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'self'; \
-             form-action 'none'; frame-ancestors 'none'",
+             img-src 'self' data:; font-src 'self'; connect-src 'self'{members}; \
+             base-uri 'self'; form-action 'none'; frame-ancestors 'none'",
             self.script_hashes
         );
         if let Ok(policy) = HeaderValue::try_from(policy) {
@@ -140,11 +183,12 @@ impl Embedded {
 }
 
 impl File {
-    fn answer(&self, headers: &HeaderMap) -> Response {
+    fn answer(&self, headers: &HeaderMap, members: &str) -> Response {
         let (encoding, body) = self.negotiate(headers);
+        let version = self.version(members);
         let tag = encoding.map_or_else(
-            || format!("\"{}\"", self.tag),
-            |encoding| format!("\"{}-{encoding}\"", self.tag),
+            || format!("\"{version}\""),
+            |encoding| format!("\"{version}-{encoding}\""),
         );
         let known = is_known(headers, &tag);
         let mut response = Response::new(if known { Body::empty() } else { fixed(body) });
@@ -172,6 +216,17 @@ impl File {
             }
         }
         response
+    }
+
+    /// Returns what tells this content from others. A page's policy counts as its content: a page
+    /// that a browser has is not good any more when the members are others.
+    fn version(&self, members: &str) -> String {
+        if members.is_empty() || !self.name.ends_with(".html") {
+            return self.tag.to_owned();
+        }
+        let mut hasher = DefaultHasher::new();
+        members.hash(&mut hasher);
+        format!("{}-{:016x}", self.tag, hasher.finish())
     }
 
     /// Picks the smallest copy that the client takes; it is always given something.
@@ -318,7 +373,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
             .collect();
-        embedded.answer(&Method::GET, path, &headers)
+        embedded.answer(&Method::GET, path, &headers, "")
     }
 
     fn header(response: &Response, name: HeaderName) -> &str {
@@ -399,17 +454,18 @@ mod tests {
 
     #[test]
     fn only_get_and_head_are_answered() {
-        let refused = BUILT.answer(&Method::POST, "/ui/", &HeaderMap::new());
+        let refused = BUILT.answer(&Method::POST, "/ui/", &HeaderMap::new(), "");
         assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(header(&refused, ALLOW), "GET, HEAD");
-        let head = BUILT.answer(&Method::HEAD, "/ui/", &HeaderMap::new());
+        let head = BUILT.answer(&Method::HEAD, "/ui/", &HeaderMap::new(), "");
         assert_eq!(head.status(), StatusCode::OK);
     }
 
     #[tokio::test]
     async fn the_routes_answer_head_with_the_length_and_without_the_body() {
         let request = http::Request::head("/ui/").body(Body::empty()).unwrap();
-        let answer = tower::ServiceExt::oneshot(router::<()>(), request)
+        let edge = Edge::new(crate::http::HttpOptions::default(), "localhost:11000");
+        let answer = tower::ServiceExt::oneshot(router().with_state(edge), request)
             .await
             .unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
@@ -440,6 +496,64 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_page_may_ask_the_members_and_is_sent_again_when_they_change() {
+        let page = |members: &str, known: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(IF_NONE_MATCH, known.parse().unwrap());
+            BUILT.answer(&Method::GET, "/ui/nodes", &headers, members)
+        };
+        let two = sources(["n1:1", "n2.example:2"].into_iter());
+        let first = page(&two, "\"none\"");
+        let policy = header(&first, CONTENT_SECURITY_POLICY);
+        let wanted = "connect-src 'self' http://n1:1 http://n2.example:2; base-uri";
+        assert!(policy.contains(wanted), "{policy}");
+        let tag = header(&first, ETAG);
+        let again = page(&two, tag);
+        assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+        assert!(header(&again, CONTENT_SECURITY_POLICY).contains(wanted));
+        let one = sources(["n1:1"].into_iter());
+        assert_eq!(page(&one, tag).status(), StatusCode::OK);
+        let file = BUILT.answer(&Method::GET, WASM, &HeaderMap::new(), &two);
+        assert_eq!(header(&file, ETAG), "\"aa\"", "its name has its digest");
+    }
+
+    #[test]
+    fn only_plain_addresses_stand_in_a_policy() {
+        let kept = ["localhost:11000", "127.0.0.1:80", "a-b_c.example:65535"];
+        let dropped = [
+            "",
+            "h",
+            "h:",
+            ":1",
+            "h:0",
+            "h:65536",
+            "h:+1",
+            "[::1]:1",
+            "a..b:1",
+            "a b:1",
+            "*:1",
+            "*.example:1",
+            "h:1 *",
+            "h:1; script-src *",
+            "h;:1",
+            "h,x:1",
+            "'none':1",
+            "user@h:1",
+            "h/x:1",
+            "ü:1",
+        ];
+        for address in kept {
+            assert_eq!(sources([address].into_iter()), format!(" http://{address}"));
+        }
+        assert_eq!(sources(dropped.into_iter()), "");
+        let many: Vec<_> = (1..2_000)
+            .map(|n| format!("node{n}.example:11000"))
+            .collect();
+        let most = sources(many.iter().map(String::as_str)).len();
+        assert!(most > MEMBER_BYTES - 100 && most <= MEMBER_BYTES, "{most}");
+    }
+
     #[tokio::test]
     async fn a_node_without_dashboard_says_how_to_build_one() {
         let page = get(&BARE, "/ui/", &[]);
@@ -451,6 +565,7 @@ mod tests {
     fn versions_and_digests_count_as_hashes() {
         assert!(is_hashed("tokens-302289a2e458dd3e.css"));
         assert!(is_hashed("conclave-ui-16947d4f75d30d25_bg.wasm"));
+        assert!(is_hashed("screens-7b5065ff46be778d.wasm"));
         assert!(is_hashed("fonts/red-hat-mono-v5.3.0.woff2"));
         assert!(!is_hashed("index.html"));
         assert!(!is_hashed("fonts/red-hat-mono-OFL.txt"));

@@ -153,6 +153,11 @@ impl From<ServiceError> for Failure {
                 failure.more().revision = Some(current);
                 failure
             }
+            ServiceError::TooFarBack { pages } => {
+                let mut failure = Self::new(code, error.to_string());
+                failure.more().limit = Some(u64::from(pages));
+                failure
+            }
             ServiceError::Redirect { leader } => {
                 let mut failure = Self::new(code, "the leader's HTTP address is not known");
                 failure.more().redirect = (!leader.http.is_empty()).then_some(leader);
@@ -175,6 +180,7 @@ impl From<ServiceError> for Failure {
             | ServiceError::WouldLoseQuorum(_)
             | ServiceError::AlreadyVoter(_)
             | ServiceError::TooManyVoters(_)
+            | ServiceError::ReadOnly
             | ServiceError::DiskFull => Self::new(code, error.to_string()),
         }
     }

@@ -197,13 +197,26 @@ impl Pen {
     }
 }
 
+/// Returns the name of every header that an answer about state can carry.
+#[cfg(test)]
+pub(crate) fn every_name() -> Vec<HeaderName> {
+    let mut headers = HeaderMap::new();
+    let stamps = Stamps {
+        create_revision: 5,
+        mod_revision: 6,
+        version: 2,
+    };
+    put_with_stamps(&mut headers, &tests::meta(), stamps);
+    headers.keys().cloned().chain([TTL_MS]).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
 
-    fn meta() -> AnswerMeta {
+    pub(super) fn meta() -> AnswerMeta {
         AnswerMeta {
             revision: 7,
             level: ReadLevel::Consistent,

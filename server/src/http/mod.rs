@@ -1,11 +1,12 @@
 //! The client-facing edge: knows axum, knows no Raft, no storage and no network between nodes.
 //!
 //! A request's way: `serve` (connections, limits, stop) → `service` (last net for panics,
-//! cross-site check, redirects, log) → `router` → a dialect's handler → one call on `node`.
+//! cross-site check, readers of other origins, redirects, log) → `router` → a dialect's handler → one call on `node`.
 //! The router has no layers: a layer boxes every request and every body on its way, and what all
 //! requests need is done once in `service`.
 
 mod body;
+mod cors;
 mod cross_site;
 mod dashboard;
 mod dialects;

@@ -135,7 +135,11 @@ impl<'q> Params<'q> {
         }
     }
 
-    fn take_bare(&mut self, name: &str) -> Result<Option<Option<Cow<'q, str>>>, Failure> {
+    /// Takes a parameter out that may stand there without a value.
+    pub(crate) fn take_bare(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<Option<Cow<'q, str>>>, Failure> {
         let Some(at) = self.0.iter().position(|param| param.name == name) else {
             return Ok(None);
         };

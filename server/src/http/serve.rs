@@ -54,6 +54,8 @@ pub struct HttpOptions {
     pub starting_wait: Duration,
     /// Time that running requests get to finish when the node stops.
     pub stop_grace: Duration,
+    /// Clients' changes are refused.
+    pub read_only: bool,
 }
 
 impl Default for HttpOptions {
@@ -66,6 +68,7 @@ impl Default for HttpOptions {
             write_idle_timeout: Duration::from_secs(30),
             starting_wait: Duration::from_secs(20),
             stop_grace: Duration::from_secs(5),
+            read_only: false,
         }
     }
 }

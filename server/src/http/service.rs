@@ -1,5 +1,5 @@
 //! What every request passes, whatever its route: the last net for panics, the cross-site check,
-//! the address of a redirect, and one debug line.
+//! the permission for pages of other members, the address of a redirect, and one debug line.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -19,6 +19,7 @@ use tower::{Layer as _, Service};
 use tower_http::catch_panic::{CatchPanic, CatchPanicLayer};
 use tracing::Level;
 
+use super::cors::Reader;
 use super::cross_site;
 use super::error::{Failure, LeaderLocation};
 use super::router;
@@ -79,12 +80,20 @@ impl Service<Request<Body>> for Plain {
             let refused = std::future::ready(Ok(failure.into_response()));
             return Either::Right(Box::pin(refused));
         }
+        let reader = Reader::of(&self.edge, &request);
+        let reader = match reader {
+            Some(reader) if request.method() == Method::OPTIONS => {
+                let told = std::future::ready(Ok(reader.preflight()));
+                return Either::Right(Box::pin(told));
+            }
+            reader => reader,
+        };
         let is_redirectable = request
             .uri()
             .query()
             .is_some_and(|query| query.contains("redirect") || query.contains('%'));
         let is_logged = tracing::enabled!(Level::DEBUG);
-        if !is_redirectable && !is_logged {
+        if !is_redirectable && !is_logged && reader.is_none() {
             return Either::Left(self.router.call(request));
         }
         let (method, uri) = (request.method().clone(), request.uri().clone());
@@ -93,6 +102,9 @@ impl Service<Request<Body>> for Plain {
             let mut response = answer.await?;
             if let Some(LeaderLocation(leader)) = response.extensions_mut().remove() {
                 response = redirected(response, &leader, &uri);
+            }
+            if let Some(reader) = reader {
+                reader.admit(response.headers_mut());
             }
             log(&method, &uri, &response, start);
             Ok(response)

@@ -220,8 +220,11 @@ impl Edge {
     ///
     /// # Errors
     ///
-    /// As [`node`](Self::node), and `Draining`.
+    /// As [`node`](Self::node), `Draining`, and `ReadOnly`.
     pub(crate) fn node_for_write(&self) -> Result<Arc<Node>, ServiceError> {
+        if self.0.options.read_only {
+            return Err(ServiceError::ReadOnly);
+        }
         if self.is_draining() {
             return Err(ServiceError::Draining);
         }

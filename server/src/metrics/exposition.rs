@@ -91,6 +91,8 @@ families! {
         "On a leader: time since a follower's last answer.";
     MEMBERS = Gauge "conclave_raft_members", "",
         "Members of the cluster.";
+    DEAD_VOTERS = Gauge "conclave_dead_voters", "",
+        "On a leader: voters that have not answered it for 10 s.";
     REVISION = Gauge "conclave_state_revision", "",
         "Revision of this node's state.";
     KEYS = Gauge "conclave_state_keys", "",
@@ -303,7 +305,11 @@ impl Scrape {
             .filter_map(|(node, (_, ack_ms))| Some((*node, seconds((*ack_ms)?))));
         page.gauges(&ACK_AGE, "follower", acks)?;
         let members = members.into_iter().filter(|_| self.status.is_some());
-        page.gauges(&MEMBERS, "kind", members)
+        page.gauges(&MEMBERS, "kind", members)?;
+        let dead = self.metrics.0.dead_voters.load(Ordering::Relaxed);
+        let leads = |status: &&NodeStatus| status.role == Role::Leader;
+        let dead = self.status.as_ref().filter(leads).map(|_| dead);
+        page.gauge(&DEAD_VOTERS, dead)
     }
 
     fn state(&self, page: &mut Page<'_>) -> fmt::Result {

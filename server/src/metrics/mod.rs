@@ -70,6 +70,8 @@ struct Inner {
     sync: Latencies,
     leader_changes: AtomicU64,
     watchers: AtomicU64,
+    /// As this node saw it last while it led.
+    dead_voters: AtomicU64,
     /// Taken once a second, by who asks for the series, and by changes of leader and members.
     series: Mutex<Ring>,
 }
@@ -88,6 +90,7 @@ impl Default for Metrics {
             sync: Latencies::default(),
             leader_changes: AtomicU64::new(0),
             watchers: AtomicU64::new(0),
+            dead_voters: AtomicU64::new(0),
             series: Mutex::default(),
         }))
     }
@@ -128,6 +131,12 @@ impl Metrics {
     pub fn leader_changed(&self, text: String) {
         self.0.leader_changes.fetch_add(1, Ordering::Relaxed);
         self.mark(MarkKind::Leader, text);
+    }
+
+    /// Notes how many voters do not answer this node, which leads.
+    pub fn dead_voters(&self, count: usize) {
+        let count = count as u64;
+        self.0.dead_voters.store(count, Ordering::Relaxed);
     }
 
     /// Marks this moment on every chart; `text` is one line for a person.

@@ -351,6 +351,8 @@ mod tests {
             uptime_ms: 0,
             version: String::new(),
             ui_build: String::new(),
+            read_only: false,
+            joint: false,
             now_ms: 0,
         }
     }

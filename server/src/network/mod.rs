@@ -19,6 +19,7 @@ mod join;
 mod raft_client;
 mod raft_sessions;
 mod server;
+mod sessions;
 mod snapshot_transfer;
 mod wire;
 

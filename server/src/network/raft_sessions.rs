@@ -4,6 +4,7 @@ use std::io;
 
 use futures::{SinkExt, StreamExt};
 use openraft::raft::AppendEntriesResponse;
+use tokio_util::sync::CancellationToken;
 
 use super::wire::{
     AppendRequest, Connection, ControlReply, ControlRequest, Heartbeat, decode, encode, receive,
@@ -16,8 +17,12 @@ use crate::storage::Raft;
 /// Feeds pipelined appends to Raft and answers them in order.
 pub(super) async fn append_session(connection: Connection, raft: &Raft) -> io::Result<()> {
     let (mut sink, frames) = connection.split();
+    // Raft reads in a task of its own, which holds the connection until it has no more requests.
+    let ended = CancellationToken::new();
+    let _ended = ended.clone().drop_guard();
     // The first frame that cannot be read ends the session.
     let requests = frames
+        .take_until(ended.cancelled_owned())
         .map(|frame| frame.and_then(|frame| decode::<AppendRequest>(&frame)).ok())
         .take_while(|request| std::future::ready(request.is_some()))
         .filter_map(std::future::ready);

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::form::{self, AnswerForming};
+use super::sessions::Sessions;
 use super::wire::{
     Connection, HANDSHAKE, Hello, HelloAck, Invite, InviteReply, JoinFrame, JoinReply, LocalNode,
     PROTOCOL, Purpose, framed, receive, send, within,
@@ -85,6 +86,7 @@ pub struct PeerServer {
     /// The last refusal of each node id: it tries again all the time, and a person wants to read
     /// of it once.
     refusals: Arc<Mutex<BTreeMap<NodeId, String>>>,
+    sessions: Sessions,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -103,6 +105,7 @@ impl PeerServer {
             phase: Arc::new(ArcSwap::from_pointee(Phase::Starting("it is starting"))),
             forming: Arc::default(),
             refusals: Arc::default(),
+            sessions: Sessions::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -261,6 +264,22 @@ async fn run(
         return server.refuse(connection, from, &hello, reason).await;
     }
     send(&mut connection, &HelloAck::Welcome).await?;
+    // On the heap: it would be part of every future around it, several times.
+    let session = Box::pin(serve(connection, from, &hello, running));
+    match hello.purpose {
+        // Those who have no id yet are many, and are answered once.
+        Purpose::Join => session.await,
+        purpose => server.sessions.run(hello.from, purpose, session).await,
+    }
+}
+
+/// Serves a connection by its purpose until the peer ends it.
+async fn serve(
+    mut connection: Connection,
+    from: SocketAddr,
+    hello: &Hello,
+    running: &Running,
+) -> io::Result<()> {
     match hello.purpose {
         Purpose::Append => raft_sessions::append_session(connection, &running.raft).await,
         Purpose::Control => {

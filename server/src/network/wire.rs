@@ -10,6 +10,7 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
+use rustix::net::sockopt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
@@ -174,8 +175,24 @@ pub(super) type FormReply = crate::formation::Reply;
 
 pub(super) type Connection = Framed<TcpStream, LengthDelimitedCodec>;
 
+/// Silence after which TCP asks whether the peer is still there.
+const ASK_AFTER: Duration = Duration::from_secs(10);
+/// Time between two such questions.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+/// Questions without an answer after which the connection is broken.
+const ASK_TIMES: u32 = 3;
+
+/// Makes a connection of the protocol. It breaks within about 25 s when the peer's host vanishes
+/// without a word, also while nothing is sent.
 pub(super) fn framed(stream: TcpStream) -> io::Result<Connection> {
     stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(&stream, true)?;
+    sockopt::set_tcp_keepidle(&stream, ASK_AFTER)?;
+    sockopt::set_tcp_keepintvl(&stream, ASK_EVERY)?;
+    sockopt::set_tcp_keepcnt(&stream, ASK_TIMES)?;
+    let unacknowledged = ASK_AFTER + ASK_EVERY * ASK_TIMES;
+    let unacknowledged = u32::try_from(unacknowledged.as_millis()).map_err(io::Error::other)?;
+    sockopt::set_tcp_user_timeout(&stream, unacknowledged)?;
     Ok(codec().new_framed(stream))
 }
 

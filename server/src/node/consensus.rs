@@ -5,6 +5,7 @@ mod changes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -20,6 +21,7 @@ use parking_lot::Mutex;
 
 use super::contact::Vouch;
 use super::proposals::Outcomes;
+use crate::mutants::{self, Mutant};
 use crate::raft::{LogId, Member, NodeId, RaftOptions, TypeConfig};
 use crate::runtime;
 use crate::state::{Command, Outcome};
@@ -49,6 +51,19 @@ pub struct Facts {
 pub(super) struct MembershipVersion(Option<LogId>);
 
 impl Facts {
+    /// Returns what is known before Raft has said anything.
+    pub(super) const fn unknown() -> Self {
+        Self {
+            role: Role::Follower,
+            term: 0,
+            leader: None,
+            members: BTreeMap::new(),
+            voters: Vec::new(),
+            joint: false,
+            version: MembershipVersion(None),
+        }
+    }
+
     /// Returns the member with a name. While one is replaced, two have it: this is the older one.
     #[must_use]
     pub fn member_named(&self, name: &str) -> Option<(NodeId, &Member)> {
@@ -147,6 +162,8 @@ pub struct Consensus {
     facts: Arc<ArcSwap<Facts>>,
     /// Held while the facts are replaced, so that older ones never replace newer ones.
     refreshing: Arc<Mutex<()>>,
+    /// Raft tells nothing any more, which also a panic in it brings about.
+    ended: Arc<AtomicBool>,
     published: Arc<Published>,
 }
 
@@ -161,22 +178,14 @@ impl std::fmt::Debug for Consensus {
 impl Consensus {
     #[must_use]
     pub fn new(raft: Raft, id: NodeId, options: &RaftOptions, published: Arc<Published>) -> Self {
-        let facts = Facts {
-            role: Role::Follower,
-            term: 0,
-            leader: None,
-            members: BTreeMap::new(),
-            voters: Vec::new(),
-            joint: false,
-            version: MembershipVersion::default(),
-        };
-        let facts = Arc::new(ArcSwap::from_pointee(facts));
+        let facts = Arc::new(ArcSwap::from_pointee(Facts::unknown()));
         let this = Self {
             raft,
             id,
             lease: options.lease(),
             facts,
             refreshing: Arc::default(),
+            ended: Arc::default(),
             published,
         };
         this.refresh_facts();
@@ -205,9 +214,12 @@ impl Consensus {
     ///
     /// Returns false when Raft has stopped.
     pub(super) async fn next_facts(&self, changes: &mut FactChanges) -> bool {
-        let changed = changes.changed().await.is_ok();
+        let goes_on = changes.changed().await.is_ok();
+        if !goes_on {
+            self.ended.store(true, Ordering::Release);
+        }
         self.refresh_facts();
-        changed
+        goes_on
     }
 
     /// Returns a receiver for [`Self::next_facts`].
@@ -255,6 +267,15 @@ impl Consensus {
         let metrics = metrics.borrow_watched();
         let membership = metrics.committed_membership_config.membership();
         membership.nodes().any(|(id, _)| *id == self.id)
+    }
+
+    /// Returns whether a committed membership is known, and this id is not in it.
+    pub(super) fn is_committed_without(&self, id: NodeId) -> bool {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let committed = &metrics.committed_membership_config;
+        let mut members = committed.membership().nodes();
+        committed.log_id().is_some() && members.all(|(member, _)| *member != id)
     }
 
     /// Returns log positions as Raft last reported them.
@@ -341,12 +362,16 @@ impl Consensus {
         }
     }
 
-    /// Returns why Raft has stopped, if it has.
+    /// Returns why Raft has stopped, if it has. Of a panic in it this node knows only that.
     #[must_use]
     pub fn fatal(&self) -> Option<String> {
         let metrics = self.raft.metrics();
         let state = metrics.borrow_watched().running_state.clone();
-        state.err().map(|error| error.to_string())
+        let ended = || {
+            let ended = self.ended.load(Ordering::Acquire);
+            ended.then(|| "Raft has ended without a reason; a line before may tell it".to_owned())
+        };
+        state.err().map(|error| error.to_string()).or_else(ended)
     }
 
     /// Hands commands to Raft as one batch; the stream has an outcome for each, in order.
@@ -379,6 +404,9 @@ impl Consensus {
             ReadLevel::Stale => return Ok(0),
             ReadLevel::Default => {
                 LinearizerOption::new(Some(self.lease / 2), true).with_wait_timeout(self.lease)
+            }
+            ReadLevel::Consistent if mutants::is(Mutant::ReadWithoutQuorum) => {
+                return Ok(self.published.position().applied_index);
             }
             ReadLevel::Consistent => ReadPolicy::ReadIndex.into(),
         };

@@ -32,7 +32,7 @@ pub enum ServiceError {
     Starting(String),
     #[error("too many requests are under way")]
     Overloaded,
-    #[error("another membership change is under way: {0}")]
+    #[error("the membership stays as it is: {0}")]
     MembershipConflict(String),
     #[error("{0}")]
     NameInUse(String),
@@ -72,6 +72,16 @@ pub enum ServiceError {
     AlreadyVoter(String),
     #[error("{0}")]
     TooManyVoters(String),
+    /// What is asked for lies behind more pages of history than one request may read.
+    #[error(
+        "that is more than {pages} pages of history back, and one request reads no more; ask for a \
+         newer revision, or follow `history=true` back with `before`"
+    )]
+    TooFarBack { pages: u32 },
+    #[error(
+        "this node was started with -read-only and takes no changes from clients; ask another one"
+    )]
+    ReadOnly,
 }
 
 impl ServiceError {
@@ -101,6 +111,8 @@ impl ServiceError {
             Self::WouldLoseQuorum(_) => ErrorCode::WouldLoseQuorum,
             Self::AlreadyVoter(_) => ErrorCode::AlreadyVoter,
             Self::TooManyVoters(_) => ErrorCode::TooManyVoters,
+            Self::TooFarBack { .. } => ErrorCode::TooLarge,
+            Self::ReadOnly => ErrorCode::ReadOnly,
         }
     }
 }

@@ -18,8 +18,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// `MemberNotFound`, `NoLeader`, or `MembershipConflict` when nobody took over in time; the
-    /// old leader then goes on.
+    /// `MemberNotFound`, or `MembershipConflict` when nobody can take over. `NoLeader` when nobody has
+    /// in time: the old leader takes no writes until somebody is elected.
     pub async fn transfer_leader(&self, to: Option<String>) -> Result<String, ServiceError> {
         let facts = self.facts();
         match facts.remote_leader(self.0.consensus.id()) {
@@ -60,10 +60,10 @@ impl Node {
         let answers = |ack: Option<Duration>| ack.is_some_and(|age| age < lease);
         let voters = self.0.consensus.followers().into_iter();
         voters
-            .filter(|follower| facts.voters.contains(&follower.id))
-            .max_by_key(|follower| (answers(follower.last_ack), follower.match_index))
+            .filter(|follower| facts.voters.contains(&follower.id) && answers(follower.last_ack))
+            .max_by_key(|follower| follower.match_index)
             .map(|follower| follower.id)
-            .ok_or_else(|| ServiceError::MembershipConflict("there is no other voter".to_owned()))
+            .ok_or_else(|| ServiceError::MembershipConflict("no other voter answers".to_owned()))
     }
 
     /// Hands over to a voter and waits until somebody leads. The caller has the turn.
@@ -93,7 +93,7 @@ impl Node {
             let failure = self.no_leader("nobody has taken over");
             if self.pause(deadline, failure).await.is_err() {
                 let reason = format!("`{name}` has not taken over within {TRANSFER_WAIT:?}");
-                return Err(ServiceError::MembershipConflict(reason));
+                return Err(self.no_leader(&reason));
             }
         }
     }

@@ -139,6 +139,7 @@ async fn duties(node: Node) {
     loop {
         let facts = node.facts();
         if node.is_leader(&facts) {
+            node.attend(&facts);
             node.report_quorum(&mut said);
             node.report_members(&facts, &mut said.members);
             node.keep_membership().await;

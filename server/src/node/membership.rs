@@ -12,6 +12,7 @@ use super::{
     ServiceError,
 };
 use crate::clock;
+use crate::mutants::{self, Mutant};
 use crate::raft::{Member, NodeId};
 use crate::runtime;
 use crate::state::{Op, Outcome};
@@ -62,6 +63,18 @@ impl Node {
         }
     }
 
+    /// Returns whether a membership that has this node is committed, as far as it knows.
+    #[must_use]
+    pub fn is_added(&self) -> bool {
+        self.0.consensus.is_committed_member()
+    }
+
+    /// Returns whether it is committed that an id is no member's.
+    #[must_use]
+    pub fn is_nobodys(&self, id: NodeId) -> bool {
+        self.0.consensus.is_committed_without(id)
+    }
+
     pub(super) async fn ask_leader(
         &self,
         leader: &Leader,
@@ -107,7 +120,7 @@ impl Node {
         match runtime::timeout(TURN_WAIT, self.0.membership.lock()).await {
             Ok(turn) => Ok(turn),
             Err(runtime::Elapsed) => Err(ServiceError::MembershipConflict(format!(
-                "it has not ended within {TURN_WAIT:?}"
+                "another change of it has not ended within {TURN_WAIT:?}"
             ))),
         }
     }
@@ -138,7 +151,7 @@ impl Node {
             if id == self.0.consensus.id() {
                 return refuse("it leads this cluster");
             }
-            if !request.replace && self.silence(id) <= SILENT {
+            if !request.replace && self.dead_for(id) <= SILENT {
                 return refuse("choose another -id, or wait until it has been silent for 10 s");
             }
             taken.insert(id);
@@ -157,9 +170,14 @@ impl Node {
                         reason: format!("the node there is `{}`, not `{name}`", member.name),
                     });
                 }
+                let had = this.facts().member_named(&name).map(|(id, _)| id);
+                let id = match had.filter(|_| mutants::is(Mutant::IdReused)) {
+                    Some(id) => id,
+                    None => this.allocate_id(&name).await?,
+                };
                 Ok(Invitation {
                     cluster: this.0.options.cluster,
-                    id: this.allocate_id(&name).await?,
+                    id,
                     leader: this.0.name.to_string(),
                 })
             })

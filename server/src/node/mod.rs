@@ -89,6 +89,8 @@ pub struct NodeOptions {
     pub raft: RaftOptions,
     /// Build of the dashboard, shown in the status.
     pub ui_build: &'static str,
+    /// Shown in the status: clients are refused where they come in.
+    pub read_only: bool,
     pub metrics: Metrics,
 }
 
@@ -118,6 +120,8 @@ struct Inner {
     foreign_peers: foreign::ForeignPeers,
     /// Term and moment of this node's last election.
     elected: parking_lot::Mutex<Option<(u64, Instant)>>,
+    /// What this leader has seen of its members.
+    attention: parking_lot::Mutex<quorum::Attention>,
     started: Instant,
     request_ids: RequestIds,
     /// The newest heartbeat of change streams; the lock is held while one is taken.
@@ -176,6 +180,7 @@ impl Node {
             removed: AtomicBool::new(false),
             foreign_peers: foreign::ForeignPeers::default(),
             elected: parking_lot::Mutex::new(None),
+            attention: parking_lot::Mutex::default(),
             started: clock::now(),
             request_ids: RequestIds::new(),
             heartbeat: Mutex::default(),

@@ -3,8 +3,10 @@
 //! What a node keeps of the past is its own (`history`): which state an answer is held against is a
 //! matter of the read level, how far back it reaches is a matter of the node.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Answer, Node, ReadOptions, ServiceError};
 use crate::history::{History, HistoryError, Versions};
@@ -14,8 +16,39 @@ use crate::state::{Key, Record, View};
 /// Longest wait for the history to take what is applied already.
 const CATCH_UP: Duration = Duration::from_secs(2);
 
-/// Where a node has its history once it is attached.
-pub(super) type Kept = std::sync::OnceLock<History>;
+/// Looks at the history at a time: each reads and decodes pages.
+const AT_ONCE: usize = 8;
+/// Longest wait for one of these places.
+const PLACE_WAIT: Duration = Duration::from_secs(2);
+
+/// Where a node has its history once it is attached, and who may look at it.
+#[derive(Debug)]
+pub(super) struct Kept {
+    history: OnceLock<History>,
+    places: Arc<Semaphore>,
+}
+
+impl Kept {
+    pub(super) fn new() -> Self {
+        Self {
+            history: OnceLock::new(),
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+        }
+    }
+
+    /// Waits for a place to look from; it is free again when the result is dropped.
+    ///
+    /// # Errors
+    ///
+    /// `Overloaded` when there is none in time.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, ServiceError> {
+        let place = self.places.clone().acquire_owned();
+        match runtime::timeout(PLACE_WAIT, place).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(runtime::Elapsed) => Err(ServiceError::Overloaded),
+        }
+    }
+}
 
 /// A moment of the past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,29 +62,33 @@ pub enum Past {
 impl Node {
     /// Puts the history of this node behind its answers. Once; a second one is ignored.
     pub fn attach_history(&self, history: History) {
-        drop(self.0.history.set(history));
+        drop(self.0.history.history.set(history));
     }
 
-    /// Returns a key's changes, newest first, those before revision `before` if it is given.
+    /// Returns a key's changes, newest first, those before revision `before` if it is given; none for
+    /// a key that does not exist and of which nothing is kept.
     ///
     /// # Errors
     ///
-    /// As [`Self::get`], and `RevisionGone` when nothing is kept here. Cancel safe.
+    /// As [`Self::get`]; `RevisionGone` when nothing is kept here; `Overloaded`; `TooFarBack`. Cancel
+    /// safe.
     pub async fn versions(
         &self,
         options: &ReadOptions,
         key: &Key,
         before: Option<u64>,
         most: usize,
-    ) -> Result<Answer<Versions>, ServiceError> {
+    ) -> Result<Answer<Option<Versions>>, ServiceError> {
         let answer = self.view(options).await?;
+        let exists = answer.value.state.get(key).is_some();
         let asked = key.clone();
         let look = move |history: &History, current: Option<&Arc<Record>>| {
             history.versions(&asked, current.map(AsRef::as_ref), before, most)
         };
-        let value = self.look_back(key, &answer.value, 0, look).await?;
+        let found = self.look_back(key, &answer.value, 0, look).await?;
+        let is_known = exists || before.is_some() || !found.versions.is_empty();
         Ok(Answer {
-            value,
+            value: is_known.then_some(found),
             meta: answer.meta,
         })
     }
@@ -61,7 +98,7 @@ impl Node {
     /// # Errors
     ///
     /// As [`Self::get`]; `RevisionGone` when that is no longer kept here; `NotCaughtUp` for a
-    /// revision that is still to come. Cancel safe.
+    /// revision that is still to come; `Overloaded`; `TooFarBack`. Cancel safe.
     pub async fn get_past(
         &self,
         options: &ReadOptions,
@@ -107,7 +144,7 @@ impl Node {
             oldest,
             current,
         };
-        let Some(history) = self.0.history.get().cloned() else {
+        let Some(history) = self.0.history.history.get().cloned() else {
             return Err(gone(events.oldest()));
         };
         if runtime::timeout(CATCH_UP, history.reached(current))
@@ -120,7 +157,13 @@ impl Node {
             });
         }
         let record = view.state.get(key).cloned();
-        let looked = runtime::blocking(move || look(&history, record.as_ref())).await;
+        let place = self.0.history.place().await?;
+        let looked = runtime::blocking(move || {
+            // Also when nobody waits for the answer any more.
+            let _place = place;
+            look(&history, record.as_ref())
+        })
+        .await;
         match looked.map_err(|error| ServiceError::Internal(error.to_string()))? {
             Ok(value) => Ok(value),
             Err(HistoryError::Gone { oldest }) => Err(gone(oldest)),
@@ -128,10 +171,33 @@ impl Node {
                 wanted: current,
                 applied: taken,
             }),
+            Err(HistoryError::TooFar { pages }) => Err(ServiceError::TooFarBack { pages }),
             Err(HistoryError::Failed(error)) => {
                 tracing::warn!(%error, "history cannot be read: {error}");
                 Err(gone(events.oldest()))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_so_many_look_back_at_a_time_and_the_next_waits_for_a_stated_time() {
+        let kept = Kept::new();
+        let mut places = Vec::new();
+        for _ in 0..AT_ONCE {
+            places.push(kept.place().await.unwrap());
+        }
+        let began = crate::clock::now();
+        assert_eq!(kept.place().await.unwrap_err(), ServiceError::Overloaded);
+        assert!(crate::clock::since(began) >= PLACE_WAIT);
+        let (next, ()) = tokio::join!(kept.place(), async {
+            runtime::sleep(PLACE_WAIT / 2).await;
+            drop(places.pop());
+        });
+        drop(next.unwrap());
     }
 }

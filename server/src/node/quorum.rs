@@ -1,10 +1,12 @@
 //! Who answers this leader, and what follows from it for the quorum.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use conclave_shared::cluster::QuorumStatus;
 
 use super::Node;
+use super::consensus::Facts;
 use crate::clock;
 use crate::raft::{CAUGHT_UP_ENTRIES, NodeId};
 
@@ -12,9 +14,66 @@ use crate::raft::{CAUGHT_UP_ENTRIES, NodeId};
 /// replaced under its name.
 pub(super) const SILENT: Duration = Duration::from_secs(10);
 
+/// A leader that did not look for longer was frozen or cut off, and knows nothing of the time between.
+const LOOKED_AWAY: Duration = Duration::from_secs(2);
+
+/// What a leader has seen of its members in its term.
+#[derive(Debug, Default)]
+pub(super) struct Attention {
+    term: u64,
+    /// When each was first seen in the membership.
+    members: BTreeMap<NodeId, Instant>,
+    /// Since when a majority answers without a break.
+    quorum: Option<Instant>,
+    looked: Option<Instant>,
+}
+
+impl Attention {
+    /// Takes a look at the membership.
+    fn look(&mut self, facts: &Facts, has_quorum: bool, now: Instant) {
+        if self.term != facts.term {
+            *self = Self {
+                term: facts.term,
+                ..Self::default()
+            };
+        }
+        let looked = self.looked.replace(now);
+        let has_looked = looked.is_some_and(|at| now.duration_since(at) <= LOOKED_AWAY);
+        self.quorum = match has_quorum {
+            true => Some(self.quorum.filter(|_| has_looked).unwrap_or(now)),
+            false => None,
+        };
+        self.members.retain(|id, _| facts.members.contains_key(id));
+        for id in facts.members.keys() {
+            self.members.entry(*id).or_insert(now);
+        }
+    }
+}
+
 impl Node {
+    /// Takes a look at who is there; this node leads. To be called often.
+    pub(super) fn attend(&self, facts: &Facts) {
+        let lease = self.0.options.raft.lease();
+        let has_quorum = self
+            .0
+            .consensus
+            .quorum_age()
+            .is_some_and(|age| age <= lease);
+        let mut attention = self.0.attention.lock();
+        attention.look(facts, has_quorum, clock::now());
+    }
+
+    /// Returns for how long a member was silent while others were not: what counts before it is
+    /// removed or replaced for that. A leader that was cut off itself has no reason to blame anybody.
+    pub(super) fn dead_for(&self, id: NodeId) -> Duration {
+        let quorum = self.0.attention.lock().quorum;
+        let quorum_for = quorum.map_or(Duration::ZERO, clock::since);
+        self.silence(id).min(quorum_for)
+    }
+
     /// Returns for how long a member has certainly not answered this leader: since its last answer,
-    /// or since this leader was elected. Zero where this node does not lead, and for itself.
+    /// or since this leader was elected, or since it is a member. Zero where this node does not lead,
+    /// and for itself.
     pub(super) fn silence(&self, id: NodeId) -> Duration {
         let led_for = self.led_for();
         if id == self.0.consensus.id() {
@@ -25,9 +84,12 @@ impl Node {
             .into_iter()
             .find(|follower| follower.id == id)
             .and_then(|follower| follower.last_ack);
+        let seen = self.0.attention.lock().members.get(&id).copied();
+        let member_for = seen.map_or(Duration::ZERO, clock::since);
         // An answer to an earlier term of this leader says nothing about this one.
         led_for.map_or(Duration::ZERO, |led_for| {
-            last_ack.map_or(led_for, |age| age.min(led_for))
+            let most = led_for.min(member_for);
+            last_ack.map_or(most, |age| age.min(most))
         })
     }
 
@@ -58,6 +120,16 @@ impl Node {
                 && f.last_ack.is_some_and(|age| age < lease)
                 && f.match_index + CAUGHT_UP_ENTRIES >= last
         })
+    }
+
+    /// Returns whether enough voters answer and have nearly all of the log: what is written after a
+    /// change can be committed at once.
+    pub(super) fn can_commit(&self, voters: &[NodeId]) -> bool {
+        let me = self.0.consensus.id();
+        let able = voters
+            .iter()
+            .filter(|id| **id == me || self.is_caught_up(**id));
+        has_majority(&quorum(voters.len() as u64, able.count() as u64))
     }
 
     /// Counts voters, as this leader sees them.
@@ -103,5 +175,29 @@ mod tests {
             assert_eq!(seen.can_lose, can_lose, "{voters} {healthy}");
             assert_eq!(has_majority(&seen), majority, "{voters} {healthy}");
         }
+    }
+
+    #[test]
+    fn a_leader_that_was_cut_off_or_frozen_begins_to_count_anew() {
+        let facts = Facts {
+            term: 3,
+            ..Facts::unknown()
+        };
+        let began = clock::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let mut attention = Attention::default();
+        for second in 0..10 {
+            attention.look(&facts, true, at(second));
+        }
+        assert_eq!(attention.quorum, Some(at(0)));
+        attention.look(&facts, false, at(10));
+        assert_eq!(attention.quorum, None);
+        attention.look(&facts, true, at(11));
+        assert_eq!(attention.quorum, Some(at(11)));
+        attention.look(&facts, true, at(20));
+        assert_eq!(attention.quorum, Some(at(20)), "it was frozen");
+        let next = Facts { term: 4, ..facts };
+        attention.look(&next, true, at(21));
+        assert_eq!(attention.quorum, Some(at(21)), "another term");
     }
 }

@@ -12,6 +12,7 @@ use super::{
     ServiceError, redirect,
 };
 use crate::clock;
+use crate::mutants::{self, Mutant};
 use crate::runtime::{self, Elapsed};
 use crate::state::{Key, Record, View};
 
@@ -154,6 +155,7 @@ impl Node {
             let deadline = began + self.leader_wait();
             loop {
                 match self.next_round(level).await {
+                    Ok(_) if mutants::is(Mutant::ReadBeforeApply) => break,
                     Ok(index) => {
                         self.reach(index, self.0.options.raft.lease()).await?;
                         break;

@@ -57,7 +57,14 @@ impl Node {
     ///
     /// `MemberNotFound`, `LastVoter`, `WouldLoseQuorum`, `AlreadyVoter`, `TooManyVoters`,
     /// `MembershipConflict`, `NoLeader`: nothing has changed. `ChangeUnfinished`: it may have.
-    pub async fn change_member(&self, request: ChangeRequest) -> Result<MemberPlan, ServiceError> {
+    pub async fn change_member(
+        &self,
+        mut request: ChangeRequest,
+    ) -> Result<MemberPlan, ServiceError> {
+        // A repetition must not meet who has taken the name meanwhile.
+        if let Ok(id) = find(&self.facts(), &request) {
+            request.target = Target::Id(id);
+        }
         let end = clock::now() + SEARCH;
         let mut deadline = clock::now() + self.leader_wait();
         let plan = loop {
@@ -127,16 +134,10 @@ impl Node {
             return Ok(plan);
         }
         match refusal {
-            Some(ServiceError::WouldLoseQuorum(_))
-                if request.force && has_majority(&plan.before) =>
-            {
+            Some(ServiceError::WouldLoseQuorum(_)) if request.force => {
                 tracing::warn!("forced: {}", plan.text);
             }
             Some(refusal) => return Err(refusal),
-            None if facts.joint => {
-                let reason = "one that an earlier leader began is being finished".to_owned();
-                return Err(ServiceError::MembershipConflict(reason));
-            }
             None => {}
         }
         if swap.voters_gone.contains(&self.0.consensus.id()) {
@@ -159,20 +160,26 @@ impl Node {
             MemberAction::Remove if is_voter => drop(swap.voters_gone.insert(id)),
             MemberAction::Remove => drop(swap.learners_gone.insert(id)),
             MemberAction::Promote if is_voter => {}
-            MemberAction::Promote => swap.promoted = Some(id),
+            MemberAction::Promote => swap = facts.promotion(id),
         }
         let before = self.tally(&facts.voters);
         let after = self.tally(&swap.voters_after(facts));
+        let conflict = |text: &str| Some(ServiceError::MembershipConflict(text.to_owned()));
         let refusal = match request.action {
-            MemberAction::Remove if is_voter => removal_refused(facts, id, &after),
+            MemberAction::Remove if is_voter => self.removal_refused(facts, id, &after),
             MemberAction::Remove => None,
             MemberAction::Promote => self.promotion_refused(facts, id),
         };
-        // Without a majority the change would wait in the log, and come true at a bad moment.
-        let refusal = refusal.or_else(|| {
-            let text = "no majority of the voters answers: nothing can be changed before one does";
-            (!has_majority(&before)).then(|| ServiceError::MembershipConflict(text.to_owned()))
-        });
+        let refusal = match refusal {
+            None | Some(ServiceError::WouldLoseQuorum(_)) if facts.joint => {
+                conflict("one that an earlier leader began is being finished")
+            }
+            // It would wait in the log, and come true at a bad moment.
+            None | Some(ServiceError::WouldLoseQuorum(_)) if !has_majority(&before) => conflict(
+                "no majority of the voters answers: nothing can be changed before one does",
+            ),
+            refusal => refusal,
+        };
         let plan = MemberPlan {
             action: request.action,
             node: facts.name_of(id),
@@ -191,22 +198,61 @@ impl Node {
         })
     }
 
-    fn promotion_refused(&self, facts: &Facts, id: NodeId) -> Option<ServiceError> {
+    fn removal_refused(
+        &self,
+        facts: &Facts,
+        id: NodeId,
+        after: &QuorumStatus,
+    ) -> Option<ServiceError> {
         let name = facts.name_of(id);
-        let most = limits::VOTERS;
-        if facts.voters.contains(&id) {
-            let text = format!("`{name}` is a voter already");
-            return Some(ServiceError::AlreadyVoter(text));
+        if facts.voters.len() == 1 {
+            let text = format!("`{name}` is the only voter: without it there is no cluster");
+            return Some(ServiceError::LastVoter(text));
         }
-        if facts.voters.len() >= most {
-            let text = format!("there are {most} voters, and not more may be: remove one first");
-            return Some(ServiceError::TooManyVoters(text));
+        let (voters, healthy) = (after.voters, after.healthy);
+        if !has_majority(after) {
+            return Some(ServiceError::WouldLoseQuorum(format!(
+                "without `{name}` only {healthy} of {voters} voters would answer, and nothing could \
+                 be written until more do; `force=true` removes it nevertheless"
+            )));
         }
-        (!self.is_caught_up(id)).then(|| {
-            let text = format!("`{name}` has not caught up; it becomes a voter when it has");
-            ServiceError::MembershipConflict(text)
+        let rest: Vec<_> = facts
+            .voters
+            .iter()
+            .copied()
+            .filter(|it| *it != id)
+            .collect();
+        (!self.can_commit(&rest)).then(|| {
+            ServiceError::WouldLoseQuorum(format!(
+                "without `{name}` nothing could be written until a voter that is behind has caught \
+                 up; `force=true` removes it nevertheless"
+            ))
         })
     }
+
+    fn promotion_refused(&self, facts: &Facts, id: NodeId) -> Option<ServiceError> {
+        let refusal = no_place(facts, id);
+        refusal.or_else(|| {
+            let name = facts.name_of(id);
+            let text = format!("`{name}` has not caught up; it becomes a voter when it has");
+            (!self.is_caught_up(id)).then_some(ServiceError::MembershipConflict(text))
+        })
+    }
+}
+
+/// Returns why a member cannot become a voter, whatever it has of the log.
+fn no_place(facts: &Facts, id: NodeId) -> Option<ServiceError> {
+    let (name, most) = (facts.name_of(id), limits::VOTERS);
+    if facts.voters.contains(&id) {
+        let text = format!("`{name}` is a voter already");
+        return Some(ServiceError::AlreadyVoter(text));
+    }
+    // The place of an older member of its name becomes free in the same change.
+    let after = facts.promotion(id).voters_after(facts);
+    (after.len() > most).then(|| {
+        let text = format!("there are {most} voters, and not more may be: remove one first");
+        ServiceError::TooManyVoters(text)
+    })
 }
 
 fn find(facts: &Facts, request: &ChangeRequest) -> Result<NodeId, ServiceError> {
@@ -222,21 +268,6 @@ fn find(facts: &Facts, request: &ChangeRequest) -> Result<NodeId, ServiceError> 
             meant.ok_or_else(|| ServiceError::MemberNotFound(name.clone()))
         }
     }
-}
-
-fn removal_refused(facts: &Facts, id: NodeId, after: &QuorumStatus) -> Option<ServiceError> {
-    let name = facts.name_of(id);
-    if facts.voters.len() == 1 {
-        let text = format!("`{name}` is the only voter: without it there is no cluster");
-        return Some(ServiceError::LastVoter(text));
-    }
-    (!has_majority(after)).then(|| {
-        let (voters, healthy) = (after.voters, after.healthy);
-        ServiceError::WouldLoseQuorum(format!(
-            "without `{name}` only {healthy} of {voters} voters would answer, and nothing could be \
-             written until more do; `force=true` removes it nevertheless"
-        ))
-    })
 }
 
 /// Says what a change does, for a person.
@@ -275,6 +306,37 @@ fn in_words(
 mod tests {
     use super::super::quorum::quorum;
     use super::*;
+    use crate::raft::Member;
+
+    #[test]
+    fn a_full_cluster_has_a_place_for_who_takes_over_a_voters_name() {
+        let member = |id: NodeId, name: &str| {
+            let name = name.to_owned();
+            let member = Member {
+                name,
+                ..Member::default()
+            };
+            (id, member)
+        };
+        let mut members: Vec<_> = (1..=7).map(|id| member(id, &format!("n{id}"))).collect();
+        members.extend([member(20, "n3"), member(21, "n8")]);
+        let facts = Facts {
+            members: members.into_iter().collect(),
+            voters: (1..=7).collect(),
+            ..Facts::unknown()
+        };
+        assert_eq!(no_place(&facts, 20), None);
+        let refusal = no_place(&facts, 21);
+        assert!(
+            matches!(refusal, Some(ServiceError::TooManyVoters(_))),
+            "{refusal:?}"
+        );
+        let refusal = no_place(&facts, 3);
+        assert!(
+            matches!(refusal, Some(ServiceError::AlreadyVoter(_))),
+            "{refusal:?}"
+        );
+    }
 
     #[test]
     fn the_words_say_both_sides_and_warn_of_even_numbers() {

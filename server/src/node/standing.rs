@@ -111,6 +111,8 @@ impl Node {
         }
         match self.0.consensus.facts().members.contains_key(&id) {
             true => Standing::Member,
+            // An entry that is not committed may be taken back by the next leader.
+            false if !self.0.consensus.is_membership_committed() => Standing::Unsure,
             false => Standing::Removed,
         }
     }

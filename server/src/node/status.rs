@@ -86,6 +86,8 @@ impl Node {
             uptime_ms: clock::millis(clock::since(inner.started)),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ui_build: inner.options.ui_build.to_owned(),
+            read_only: inner.options.read_only,
+            joint: facts.joint,
             now_ms: clock::wall_ms(),
         }
     }

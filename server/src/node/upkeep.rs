@@ -8,10 +8,16 @@ use conclave_shared::{MarkKind, limits};
 
 use super::Node;
 use super::consensus::{Facts, Swap};
-use super::quorum::{SILENT, has_majority};
+use super::quorum::SILENT;
 use crate::clock;
 use crate::raft::NodeId;
+use crate::runtime;
 
+/// Longest wait for whoever changes the membership now: one that dials a new node takes 2 s.
+const TURN: Duration = Duration::from_secs(3);
+/// Voters that must remain when a dead one goes without an heir: with fewer, its place is all that
+/// is left to lose.
+const LEFT: usize = 3;
 /// An even number of voters is advised against when it has stayed for this long.
 const EVEN_FOR: Duration = Duration::from_secs(30);
 
@@ -46,6 +52,9 @@ impl Node {
             }
         }
         said.dead.retain(|id| facts.members.contains_key(id));
+        let voters = facts.voters.iter();
+        let dead = voters.filter(|id| said.dead.contains(id)).count();
+        self.0.options.metrics.dead_voters(dead);
         self.advise(facts, said);
     }
 
@@ -68,7 +77,7 @@ impl Node {
 
     /// Makes the next change of the membership that is due.
     pub(super) async fn keep_membership(&self) {
-        let Ok(_turn) = self.0.membership.try_lock() else {
+        let Ok(_turn) = runtime::timeout(TURN, self.0.membership.lock()).await else {
             return;
         };
         // Decided on what the membership is now that nobody else changes it.
@@ -98,30 +107,29 @@ impl Node {
     fn next_promotion(&self, facts: &Facts) -> Option<Swap> {
         let caught_up = |id: &NodeId| self.is_caught_up(*id);
         let mut learners = facts.learners().filter(|(id, _)| caught_up(id));
-        learners.find_map(|(id, member)| {
-            let older = facts.members_named(&member.name).map(|(id, _)| id);
-            let (voters_gone, learners_gone) = older
-                .filter(|older| *older < id)
-                .partition(|older| facts.voters.contains(older));
-            let swap = Swap {
-                promoted: Some(id),
-                voters_gone,
-                learners_gone,
-            };
+        learners.find_map(|(id, _)| {
+            let swap = facts.promotion(id);
             let voters = swap.voters_after(facts);
             let me = self.0.consensus.id();
             let fits = voters.len() <= limits::VOTERS && voters.contains(&me);
             let sides = [&facts.voters, &voters];
-            let agreed = sides.iter().all(|voters| has_majority(&self.tally(voters)));
-            (fits && agreed).then_some(swap)
+            let agreed = sides.iter().all(|voters| self.can_commit(voters));
+            (fits && agreed && !self.spends_the_margin(facts, &voters)).then_some(swap)
         })
+    }
+
+    /// Returns whether more voters would be needed than now, while one of them does not answer: the
+    /// newcomer would be one more that must not fail.
+    fn spends_the_margin(&self, facts: &Facts, voters: &[NodeId]) -> bool {
+        let needs_more = voters.len() / 2 > facts.voters.len() / 2;
+        needs_more && facts.voters.iter().any(|id| !self.answers(*id))
     }
 
     /// A member that has been dead for as long as `-remove-dead-after` says goes; a learner that has
     /// caught up takes a voter's place.
     fn next_burial(&self, facts: &Facts) -> Option<Swap> {
         let after = self.0.options.raft.remove_dead_after?;
-        let is_dead = |id: &NodeId| self.silence(*id) > after;
+        let is_dead = |id: &NodeId| self.dead_for(*id) > after;
         let dead_voter = facts.voters.iter().copied().find(is_dead);
         let swap = match dead_voter {
             Some(dead) => Swap {
@@ -139,7 +147,10 @@ impl Node {
         };
         // Without a majority it would wait in the log until the dead one is back to agree.
         let sides = [facts.voters.clone(), swap.voters_after(facts)];
-        if !sides.iter().all(|voters| has_majority(&self.tally(voters))) {
+        if !sides.iter().all(|voters| self.can_commit(voters)) {
+            return None;
+        }
+        if dead_voter.is_some() && sides[1].len() < LEFT {
             return None;
         }
         for id in swap.voters_gone.iter().chain(&swap.learners_gone) {

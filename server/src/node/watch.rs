@@ -10,11 +10,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use conclave_shared::{ClusterStatus, NodeStatus};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 
 use super::{Node, ServiceError};
 use crate::clock;
 use crate::events::{Entry, Events, Filter, Kind, Taken};
 use crate::metrics::Watcher;
+use crate::mutants::{self, Mutant};
 use crate::runtime;
 use crate::state::{Key, Lock, LockName, Record, View};
 
@@ -31,8 +34,8 @@ const STATE: usize = 64;
 const STATE_LIMIT: Duration = Duration::from_secs(120);
 /// Time without an id after which the client gets one to resume from.
 const PROGRESS: Duration = Duration::from_secs(5);
-/// Time between two heartbeats.
-const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Time between two heartbeats for those who name none.
+pub const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Age up to which a heartbeat's view of the cluster is shared by all watchers.
 const HEARTBEAT_SHARED: Duration = Duration::from_millis(900);
 /// Longest time between two looks at who leads.
@@ -48,8 +51,8 @@ pub struct WatchRequest {
     pub reset_when_gone: bool,
     /// Tells who leads whenever that changes.
     pub leader: bool,
-    /// Tells how the node and its cluster are, every two seconds.
-    pub heartbeat: bool,
+    /// Tells how the node and its cluster are, so often.
+    pub heartbeat: Option<Duration>,
 }
 
 /// What a watcher is told.
@@ -62,25 +65,17 @@ pub enum WatchEvent {
     /// Everything up to this revision has been told.
     Progress(u64),
     /// The changes after `since` are no longer kept: the matching state follows, as of `revision`.
-    Reset {
-        revision: u64,
-        oldest: u64,
-    },
+    Reset { revision: u64, oldest: u64 },
     /// A part of that state.
     State(StatePart),
     /// The state is told; changes after this revision follow.
     Synced(u64),
     /// Another leader, or none, is known.
-    Leader {
-        leader: Option<Arc<str>>,
-        term: u64,
-    },
-    Heartbeat(Arc<Heartbeat>),
+    Leader { leader: Option<Arc<str>>, term: u64 },
+    /// This node as it is now, and the cluster as it was when all members were last asked.
+    Heartbeat(Box<NodeStatus>, Arc<Heartbeat>),
     /// The client has read too slowly: changes after `resume` are no longer kept. The last event.
-    Lagged {
-        resume: u64,
-        oldest: u64,
-    },
+    Lagged { resume: u64, oldest: u64 },
 }
 
 /// Where a watcher stands at its start.
@@ -104,10 +99,9 @@ pub struct StatePart {
     pub locks: Vec<(LockName, Lock)>,
 }
 
-/// How the node and its cluster are.
+/// How the cluster is.
 #[derive(Debug, Clone)]
 pub struct Heartbeat {
-    pub status: NodeStatus,
     pub cluster: ClusterStatus,
     taken: Instant,
 }
@@ -123,6 +117,10 @@ pub struct Watch {
     /// When the client last got an id.
     id_given: Instant,
     heartbeat_due: Instant,
+    /// Members are being asked. One that is down takes its time, and changes do not wait for that.
+    asking: Option<BoxFuture<'static, Arc<Heartbeat>>>,
+    /// What they answered, to be told next.
+    asked: Option<Arc<Heartbeat>>,
     leader: (Option<Arc<str>>, u64),
     _counted: Watcher,
 }
@@ -170,7 +168,10 @@ impl Node {
         let events = self.0.consensus.published().events().clone();
         let facts = self.facts();
         let leader = facts.leader.as_ref().map(|leader| leader.name.clone());
-        let told = request.since.unwrap_or_else(|| events.applied());
+        let mut told = request.since.unwrap_or_else(|| events.applied());
+        if mutants::is(Mutant::ResumeOffByOne) && request.since.is_some() {
+            told += 1;
+        }
         let hello = Hello {
             node: self.0.name.clone(),
             leader: leader.clone(),
@@ -193,14 +194,16 @@ impl Node {
             told,
             id_given: now,
             heartbeat_due: now,
+            asking: None,
+            asked: None,
             leader: (leader, facts.term),
             request,
             _counted: counted,
         })
     }
 
-    /// Returns how the node and its cluster are, asked at most about once a second for all watchers.
-    async fn heartbeat(&self) -> Arc<Heartbeat> {
+    /// Returns how the cluster is, asked at most about once a second for all watchers.
+    async fn heartbeat(self) -> Arc<Heartbeat> {
         let mut last = self.0.heartbeat.lock().await;
         if let Some(last) = last.as_ref()
             && clock::since(last.taken) < HEARTBEAT_SHARED
@@ -209,7 +212,6 @@ impl Node {
         }
         let heartbeat = Arc::new(Heartbeat {
             cluster: self.cluster().await,
-            status: self.status(),
             taken: clock::now(),
         });
         *last = Some(heartbeat.clone());
@@ -315,7 +317,7 @@ impl Watch {
 
     async fn follow(&mut self) -> Result<WatchEvent, ServiceError> {
         loop {
-            if let Some(event) = self.due().await {
+            if let Some(event) = self.due() {
                 return Ok(event);
             }
             let taken = self.events.take(self.told, TAKE, TAKE_BYTES).await;
@@ -340,6 +342,9 @@ impl Watch {
                     self.told = self.told.max(applied);
                     self.wait().await;
                 }
+                Taken::Gone { .. } if mutants::is(Mutant::SilentLag) => {
+                    self.told = self.events.applied();
+                }
                 Taken::Gone { oldest } => {
                     self.stage = Stage::Ended;
                     return Ok(WatchEvent::Lagged {
@@ -352,7 +357,7 @@ impl Watch {
     }
 
     /// Returns what must be told before any further change.
-    async fn due(&mut self) -> Option<WatchEvent> {
+    fn due(&mut self) -> Option<WatchEvent> {
         if self.request.leader {
             let facts = self.node.facts();
             let now = (
@@ -366,9 +371,22 @@ impl Watch {
             }
         }
         let now = clock::now();
-        if self.request.heartbeat && now >= self.heartbeat_due {
-            self.heartbeat_due = now + HEARTBEAT;
-            return Some(WatchEvent::Heartbeat(self.node.heartbeat().await));
+        if let Some(interval) = self.request.heartbeat
+            && now >= self.heartbeat_due
+            && self.asking.is_none()
+        {
+            self.heartbeat_due = now + interval;
+            self.asking = Some(self.node.clone().heartbeat().boxed());
+        }
+        if self.asked.is_none()
+            && let Some(asking) = &mut self.asking
+        {
+            self.asked = asking.now_or_never();
+        }
+        if let Some(asked) = self.asked.take() {
+            self.asking = None;
+            let status = Box::new(self.node.status());
+            return Some(WatchEvent::Heartbeat(status, asked));
         }
         if now.duration_since(self.id_given) >= PROGRESS {
             self.id_given = now;
@@ -378,9 +396,9 @@ impl Watch {
     }
 
     /// Waits until there may be something to tell.
-    async fn wait(&self) {
+    async fn wait(&mut self) {
         let mut until = self.id_given + PROGRESS;
-        if self.request.heartbeat {
+        if self.request.heartbeat.is_some() && self.asking.is_none() {
             until = until.min(self.heartbeat_due);
         }
         let mut limit = until.saturating_duration_since(clock::now());
@@ -388,8 +406,16 @@ impl Watch {
             limit = limit.min(LOOK);
         }
         let facts_changed = self.node.0.facts_changed.notified();
+        let asking = &mut self.asking;
+        let asked = async {
+            match asking {
+                Some(asking) => asking.await,
+                None => std::future::pending().await,
+            }
+        };
         let something = async {
             tokio::select! {
+                asked = asked => self.asked = Some(asked),
                 () = self.events.changed(self.told) => {}
                 () = facts_changed, if self.request.leader => {}
             }

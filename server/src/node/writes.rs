@@ -9,6 +9,7 @@ use super::{
     WRITE_KIB, WRITE_WAIT, WriteRequest, redirect,
 };
 use crate::metrics::Proposed;
+use crate::mutants::{self, Mutant};
 use crate::state::{Command, Op, Outcome, Rejection};
 use crate::{clock, runtime};
 
@@ -41,6 +42,9 @@ impl Node {
             };
             match attempt {
                 Ok(answer) => return Ok(answer),
+                Err(ServiceError::OutcomeUnknown { .. }) if mutants::is(Mutant::RetryWithoutId) => {
+                    proposal.request_id = self.0.request_ids.make();
+                }
                 // Only what was certainly not applied is tried again.
                 Err(failure) => self.pause(deadline, failure).await?,
             }
@@ -114,6 +118,9 @@ impl Node {
             request_id: request_id.clone(),
             reason,
         };
+        if mutants::is(Mutant::EventBeforeCommit) {
+            self.0.consensus.published().announce(&command);
+        }
         let result = self.0.proposals.propose(command, WRITE_WAIT).await;
         self.0
             .options

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::{Command, Op, Outcome, Rejection, RequestId, SessionId, Stamps};
+use crate::mutants::{self, Mutant};
 
 /// Ids that are kept whatever their age.
 const KEPT: usize = 100_000;
@@ -240,6 +241,9 @@ pub struct Requests {
 impl Requests {
     /// Decides about a command before it is applied: `Some` when it must not be.
     pub(super) fn refuse(&self, command: &Command) -> Option<Outcome> {
+        if mutants::is(Mutant::DedupeOff) {
+            return None;
+        }
         match self.get(&command.request_id) {
             Some(known) if known.settled == Settled::Withdrawn => Some(known.settled.replay()),
             Some(known) if known.fingerprint == fingerprint(command) => {

@@ -7,21 +7,24 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use super::moving::MOVING_FILE;
 use crate::formation::{DirectoryId, Founder, Founding, Pledge, Seeking};
 use crate::raft::{ClusterId, Member, NodeId};
 
 /// Format of the directory, which is that of the records in it. Another one is refused before
 /// anything in it is touched.
 const FORMAT: u32 = super::codec::FORMAT as u32;
-const IDENTITY_FILE: &str = "node.json";
+pub(super) const IDENTITY_FILE: &str = "node.json";
 const LOCK_FILE: &str = "LOCK";
 /// What an empty directory remembers while it looks for its cluster; [`IDENTITY_FILE`] ends it.
 const SEEKING_FILE: &str = "formation.json";
-const OWN_ENTRIES: [&str; 8] = [
+const OWN_ENTRIES: [&str; 10] = [
     IDENTITY_FILE,
     "node.json.tmp",
     SEEKING_FILE,
     "formation.json.tmp",
+    MOVING_FILE,
+    "moving.json.tmp",
     LOCK_FILE,
     "raft",
     "snapshots",
@@ -53,6 +56,8 @@ pub struct Identity {
     pub directory: Option<DirectoryId>,
     /// With whom the cluster was formed, where that was by several.
     pub founding: Option<Founding>,
+    /// It was invited, and has not yet seen a committed membership with itself in it.
+    pub unconfirmed: bool,
 }
 
 /// The identity file as it is on disk.
@@ -67,6 +72,8 @@ struct IdentityFile {
     directory_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     founding: Option<FoundingEntry>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unconfirmed: bool,
 }
 
 /// [`Founding`] with ids that a person can read.
@@ -197,7 +204,7 @@ impl DataDirectory {
             path: path.to_owned(),
             source,
         };
-        fs::create_dir_all(path).map_err(io_error)?;
+        make_durably(path).map_err(io_error)?;
         only_own_entries(path)?;
         let lock = File::options()
             .create(true)
@@ -302,6 +309,7 @@ impl DataDirectory {
             formation: file.formation,
             directory: directory.transpose().map_err(&damaged)?,
             founding: founding.transpose().map_err(&damaged)?,
+            unconfirmed: file.unconfirmed,
         }))
     }
 
@@ -311,13 +319,27 @@ impl DataDirectory {
     ///
     /// The identity cannot be read or written.
     pub fn mark_removed(&self) -> io::Result<()> {
-        let identity = self.identity(None).map_err(io::Error::other)?;
-        match identity {
-            Some(identity) => self.write_identity(&Identity {
-                formation: Formation::Removed,
-                ..identity
-            }),
-            None => Ok(()),
+        self.mark(|identity| identity.formation = Formation::Removed)
+    }
+
+    /// Notes durably that the node has seen itself in a committed membership.
+    ///
+    /// # Errors
+    ///
+    /// The identity cannot be read or written.
+    pub fn mark_confirmed(&self) -> io::Result<()> {
+        self.mark(|identity| identity.unconfirmed = false)
+    }
+
+    fn mark(&self, change: impl FnOnce(&mut Identity)) -> io::Result<()> {
+        let Some(before) = self.identity(None).map_err(io::Error::other)? else {
+            return Ok(());
+        };
+        let mut identity = before.clone();
+        change(&mut identity);
+        match identity == before {
+            true => Ok(()),
+            false => self.write_identity(&identity),
         }
     }
 
@@ -335,6 +357,7 @@ impl DataDirectory {
             formation: identity.formation,
             directory_id: identity.directory.map(|id| id.to_string()),
             founding: identity.founding.as_ref().map(FoundingEntry::of),
+            unconfirmed: identity.unconfirmed,
         };
         write_durably(&self.path, IDENTITY_FILE, &file)?;
         // It means nothing any more; a crash before this leaves it, and it is not read.
@@ -342,44 +365,6 @@ impl DataDirectory {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
-    }
-
-    /// Moves everything of this identity into a folder of its own and returns that. Storage must be
-    /// closed. Cut off in the middle, the directory is its old identity with an empty log: only for
-    /// a node that is alone and holds nothing.
-    ///
-    /// # Errors
-    ///
-    /// The disk fails.
-    pub fn set_aside(&self) -> io::Result<PathBuf> {
-        let free = (1_u32..).map(|number| self.path.join(format!("left-{number}")));
-        let mut free = free.skip_while(|path| path.exists());
-        let left = free.next().ok_or(io::ErrorKind::AlreadyExists)?;
-        fs::create_dir(&left)?;
-        for name in ["history", "snapshots", "raft", IDENTITY_FILE] {
-            rename_if_there(&self.path.join(name), &left.join(name))?;
-        }
-        File::open(&left)?.sync_all()?;
-        File::open(&self.path)?.sync_all()?;
-        Ok(left)
-    }
-
-    /// Undoes [`Self::set_aside`]; what was written since is removed. Storage must be closed.
-    ///
-    /// # Errors
-    ///
-    /// The disk fails.
-    pub fn bring_back(&self, left: &Path) -> io::Result<()> {
-        rename_if_there(&left.join(IDENTITY_FILE), &self.path.join(IDENTITY_FILE))?;
-        for name in ["raft", "snapshots", "history"] {
-            let (here, there) = (self.path.join(name), left.join(name));
-            match fs::remove_dir_all(&here) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => rename_if_there(&there, &here)?,
-            }
-        }
-        File::open(&self.path)?.sync_all()?;
-        fs::remove_dir(left)
     }
 
     /// Reads what the directory remembers of its search for a cluster.
@@ -433,20 +418,38 @@ pub fn write_seeking(directory: &Path, seeking: &Seeking) -> io::Result<()> {
     write_durably(directory, SEEKING_FILE, &file)
 }
 
-fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
     match fs::rename(from, to) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
 }
 
-fn write_durably(directory: &Path, name: &str, content: &impl Serialize) -> io::Result<()> {
+pub(super) fn write_durably(
+    directory: &Path,
+    name: &str,
+    content: &impl Serialize,
+) -> io::Result<()> {
     let temporary = directory.join(format!("{name}.tmp"));
     let mut out = File::create(&temporary)?;
     out.write_all(&serde_json::to_vec_pretty(content).map_err(io::Error::other)?)?;
     out.sync_all()?;
     fs::rename(&temporary, directory.join(name))?;
     File::open(directory)?.sync_all()
+}
+
+/// Makes a directory and those above it; a power cut does not take them away again.
+fn make_durably(path: &Path) -> io::Result<()> {
+    let missing = path
+        .ancestors()
+        .take_while(|it| !it.as_os_str().is_empty() && !it.exists());
+    let missing: Vec<_> = missing.collect();
+    fs::create_dir_all(path)?;
+    for made in missing {
+        let parent = made.parent().filter(|it| !it.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Refuses a directory that holds files of somebody else.
@@ -490,6 +493,7 @@ mod tests {
                     member: Member::default(),
                 }],
             }),
+            unconfirmed: true,
         }
     }
 
@@ -521,6 +525,15 @@ mod tests {
         data.mark_removed().unwrap();
         let removed = data.identity(None).unwrap().unwrap();
         assert_eq!((removed.id, removed.formation), (12, Formation::Removed));
+        assert!(removed.unconfirmed);
+        data.mark_confirmed().unwrap();
+        let confirmed = Identity {
+            unconfirmed: false,
+            ..removed
+        };
+        assert_eq!(data.identity(None).unwrap(), Some(confirmed));
+        let text = fs::read_to_string(directory.path().join(IDENTITY_FILE)).unwrap();
+        assert!(!text.contains("unconfirmed"), "{text}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use openraft::{LogState, OptionalSend, RaftLogReader};
 
 use super::memory_log::MemoryLog;
 use super::wal::Wal;
-use crate::raft::{Entry, LogId, Payload, TypeConfig, Vote};
+use crate::raft::{Entry, LogId, NodeId, Payload, TypeConfig, Vote};
 
 /// Bounds of one `AppendEntries`.
 const REPLICATE_ENTRIES: u64 = 512;
@@ -55,6 +55,37 @@ impl LogStore {
     #[must_use]
     pub fn is_unused(&self) -> bool {
         self.vote().is_none() && self.bounds().last.is_none()
+    }
+
+    /// Returns whether this log certainly is that of an id that never voted: it has everything since
+    /// the entry that gave the id, no membership with it as a voter, and no vote for itself.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails.
+    pub async fn never_voted(&self, id: NodeId) -> io::Result<bool> {
+        let bounds = self.bounds();
+        let campaigned = self
+            .vote()
+            .is_some_and(|vote| vote.leader_id.voted_for == id);
+        if campaigned || bounds.first() > id + 1 {
+            return Ok(false);
+        }
+        let mut next = bounds.first();
+        loop {
+            let read = self.read(next, u64::MAX, REPLICATE_BYTES).await?;
+            let Some(last) = read.last() else {
+                return Ok(true);
+            };
+            next = last.log_id.index() + 1;
+            let votes = read.iter().any(|entry| match &entry.payload {
+                Payload::Membership(membership) => membership.voter_ids().any(|voter| voter == id),
+                Payload::Blank | Payload::Normal(_) => false,
+            });
+            if votes {
+                return Ok(false);
+            }
+        }
     }
 
     fn vote(&self) -> Option<Vote> {
@@ -183,5 +214,56 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 Ok(())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::Member;
+
+    const ID: NodeId = 9;
+
+    fn log_id(index: u64) -> LogId {
+        LogId::new_term_index(3, index)
+    }
+
+    /// An entry with a membership in which 1 and `voter` vote, and [`ID`] is a member.
+    fn membership(index: u64, voter: NodeId) -> Entry {
+        let members = [1, 5, ID].map(|id| (id, Member::default()));
+        let members = std::collections::BTreeMap::from(members);
+        let voters = vec![[1, voter].into()];
+        let membership = openraft::Membership::new(voters, members).unwrap();
+        Entry {
+            log_id: log_id(index),
+            payload: Payload::Membership(membership),
+        }
+    }
+
+    /// Returns what a log says that has everything from `first` on, the last entry being `last`.
+    async fn says(first: u64, last: Entry, voted_for: NodeId) -> bool {
+        let memory = MemoryLog::default();
+        if first > 0 {
+            memory.purge(log_id(first - 1));
+        }
+        let blank = |index| Entry {
+            log_id: log_id(index),
+            payload: Payload::Blank,
+        };
+        let index = last.log_id.index();
+        memory.append((first..index).map(blank).collect());
+        memory.append(vec![last]);
+        memory.append(vec![blank(index + 1)]);
+        memory.save_vote(Vote::new(3, voted_for));
+        LogStore::Memory(memory).never_voted(ID).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_a_whole_log_without_a_vote_is_that_of_an_id_that_never_voted() {
+        assert!(says(0, membership(11, 5), 1).await, "it only learns");
+        assert!(says(ID + 1, membership(11, 5), 1).await);
+        assert!(!says(ID + 2, membership(11, 5), 1).await, "one is missing");
+        assert!(!says(0, membership(11, ID), 1).await, "it votes");
+        assert!(!says(0, membership(11, 5), ID).await, "it campaigned");
     }
 }

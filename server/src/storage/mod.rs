@@ -9,6 +9,7 @@
 //! DIR/snapshots/N.snap      one complete snapshot; N is the log index after its last entry
 //! DIR/snapshots/*.tmp       unfinished ones, deleted at start
 //! DIR/left-N/               what an identity left that the node has given up
+//! DIR/moving.json           while a move to another cluster may still be undone
 //! DIR/history*              see `history`; nothing here reads it
 //! ```
 
@@ -16,6 +17,7 @@ mod codec;
 mod directory;
 mod log_store;
 mod memory_log;
+mod moving;
 #[cfg(not(feature = "simulation"))]
 mod offline;
 mod snapshot_file;

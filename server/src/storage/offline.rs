@@ -256,6 +256,7 @@ impl Whole {
             formation: Formation::Formed,
             directory: None,
             founding: None,
+            unconfirmed: false,
         };
         directory.write_identity(&identity)?;
         Ok(identity)

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::snapshot_file::{self, Contents, SnapshotFile};
+use super::snapshot_file::{self, Contents, SnapshotFile, sync};
 use crate::events::Tail;
+use crate::mutants::{self, Mutant};
 use crate::raft::SnapshotMeta;
 use crate::state::{Requests, State};
 
@@ -58,7 +59,7 @@ impl IncomingSnapshot {
             let message = format!("snapshot of {announced} bytes ended after {}", self.bytes);
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
         }
-        self.file.sync_all()?;
+        sync(&self.file)?;
         let file = Arc::new(self.file.try_clone()?);
         Ok(SnapshotFile {
             path: self.path.take(),
@@ -117,10 +118,14 @@ impl Snapshots {
     ///
     /// The file cannot be created.
     pub fn begin(&self) -> io::Result<IncomingSnapshot> {
+        let number = self.unfinished.fetch_add(1, Ordering::Relaxed);
+        self.begin_as(&format!("{number}.tmp"))
+    }
+
+    fn begin_as(&self, name: &str) -> io::Result<IncomingSnapshot> {
         let (file, path) = match &*self.place {
             Place::Directory(directory) => {
-                let number = self.unfinished.fetch_add(1, Ordering::Relaxed);
-                let path = directory.join(format!("{number}.tmp"));
+                let path = directory.join(name);
                 let file = File::options()
                     .create(true)
                     .truncate(true)
@@ -146,7 +151,10 @@ impl Snapshots {
         requests: &Requests,
         tail: &Tail,
     ) -> io::Result<SnapshotFile> {
-        let mut incoming = self.begin()?;
+        let mut incoming = match mutants::is(Mutant::SnapshotInPlace) {
+            true => self.begin_as(&name_of(meta))?,
+            false => self.begin()?,
+        };
         snapshot_file::write(&incoming.file, meta, state, requests, tail)?;
         incoming.bytes = incoming.file.metadata()?.len();
         let bytes = incoming.bytes;
@@ -194,8 +202,7 @@ impl Snapshots {
             }
             (Place::Directory(directory), Some(from)) => (directory, from),
         };
-        let next = meta.last_log_id.map_or(0, |id| id.index() + 1);
-        let to = directory.join(format!("{next:020}.snap"));
+        let to = directory.join(name_of(meta));
         if from != to {
             fs::rename(from, &to)?;
             File::open(directory)?.sync_all()?;
@@ -208,6 +215,11 @@ impl Snapshots {
             ..file
         })
     }
+}
+
+fn name_of(meta: &SnapshotMeta) -> String {
+    let next = meta.last_log_id.map_or(0, |id| id.index() + 1);
+    format!("{next:020}.snap")
 }
 
 /// Complete snapshots; the names are zero-padded, so that their order is the log's.

@@ -22,11 +22,12 @@ use super::{Snapshot, Snapshots, approximate_size};
 use crate::clock;
 use crate::events::{Events, Tail};
 use crate::metrics::Metrics;
+use crate::mutants::{self, Mutant};
 use crate::raft::{Entry, LogId, Member, Membership, NodeId, SnapshotMeta, TypeConfig};
 use crate::runtime;
 use crate::state::{
-    self, Change, ChangeSet, Op, Outcome, Position, RequestId, Requests, SettledRequest, State,
-    View,
+    self, Change, ChangeSet, Command, Op, Outcome, Position, RequestId, Requests, SettledRequest,
+    State, View,
 };
 
 /// Work of one batch, in units of about a microsecond: readers wait for it, and the writers in it
@@ -115,6 +116,23 @@ impl Published {
     #[must_use]
     pub fn voters(&self) -> Arc<Vec<NodeId>> {
         self.voters.load_full()
+    }
+
+    /// Tells watchers what a command would change now; see [`Mutant::EventBeforeCommit`].
+    pub fn announce(&self, command: &Command) {
+        let (mut state, mut requests) = self.freeze();
+        let before = self.position().applied_index;
+        let applied = state::apply(&mut state, &mut requests, before + 1, command);
+        let set = ChangeSet {
+            revision: before + 1,
+            log_time_ms: state.log_time_ms(),
+            wall_time_ms: command.wall_time_ms,
+            origin: command.origin.clone(),
+            client: command.client.clone(),
+            changes: applied.changes,
+        };
+        let sets = Vec::from_iter(Some(set).filter(|set| !set.changes.is_empty()));
+        self.events.publish(sets, before);
     }
 
     fn freeze(&self) -> (State, Requests) {
@@ -251,7 +269,10 @@ impl StateMachine {
         let state = &mut live.view.state;
         let outcome = match entry.payload {
             EntryPayload::Blank => Outcome::Nothing,
-            EntryPayload::Normal(command) => {
+            EntryPayload::Normal(mut command) => {
+                if mutants::is(Mutant::LocalClock) {
+                    command.log_time_ms = clock::wall_ms();
+                }
                 let applied = state::apply(state, &mut live.requests, index, &command);
                 if !applied.changes.is_empty() {
                     sets.push(ChangeSet {
@@ -410,13 +431,18 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        let meta = self.meta.clone();
+        let mut meta = self.meta.clone();
         let (state, requests) = std::mem::take(&mut self.frozen);
+        let published = self.published.clone();
         let tail = std::mem::take(&mut self.tail);
         let (snapshots, events) = (self.snapshots.clone(), self.published.events.clone());
         let build = move || {
             // With the snapshot the log may let go of what the archive was made from.
             events.sync_archive();
+            if mutants::is(Mutant::AppliedApart) {
+                let now = published.position();
+                meta.last_log_id = Some(LogId::new_term_index(now.applied_term, now.applied_index));
+            }
             let snapshot = snapshots.build(&meta, &state, &requests, &tail)?;
             Ok::<_, io::Error>(Snapshot { meta, snapshot })
         };

@@ -399,6 +399,7 @@ async fn dead_node(written: Vec<Entry>) -> (tempfile::TempDir, PathBuf) {
         formation: Formation::Formed,
         directory: None,
         founding: None,
+        unconfirmed: false,
     };
     directory.write_identity(&identity).unwrap();
     let (_, file) = closed_log(folder.path(), written).await;

@@ -25,6 +25,7 @@ use super::log_store::{LogBounds, approximate_size};
 use super::torn_tail;
 use crate::clock;
 use crate::metrics::Metrics;
+use crate::mutants::{self, Mutant};
 use crate::raft::{Entry, LogId, Payload, TypeConfig, Vote};
 
 /// Size of a log file. Filling one costs a file creation and a directory sync on the appending
@@ -319,6 +320,9 @@ impl Wal {
         self.submit(Notify::Vote(done), |log| {
             log.save_vote(Field(vote)).map(drop)
         })?;
+        if mutants::is(Mutant::VoteUnsynced) {
+            return Ok(());
+        }
         match saved.await {
             Ok(result) => result,
             Err(oneshot::error::RecvError { .. }) => Err(stopped()),
@@ -357,6 +361,12 @@ impl Wal {
             .acquire_many_owned(permits)
             .await
             .map_err(io::Error::other)?;
+        if mutants::is(Mutant::AckBeforeSync) {
+            let (nobody, _) = oneshot::channel();
+            self.submit(Notify::Vote(nobody), |log| log.append(records).map(drop))?;
+            done.io_completed(Ok(()));
+            return Ok(());
+        }
         let notify = Notify::Append {
             done,
             _bytes: permit,

@@ -101,7 +101,9 @@ async fn download(
 async fn save(directory: &Path, new: &NewFile) -> Result<(), Failure> {
     let data = DataDirectory::open_stopped(directory)?;
     data.identity(None)?;
-    let scratch = NewDirectory::at(&new.path().with_extension("log"))?;
+    let mut name = new.path().as_os_str().to_owned();
+    name.push(".log");
+    let scratch = NewDirectory::at(Path::new(&name))?;
     let whole = Whole::of_directory(&data, &scratch.scratch()).await;
     let (whole, _) = whole.map_err(|error| Failure::reading(directory, &error))?;
     let written = whole.write(&new.file);

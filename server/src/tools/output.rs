@@ -17,13 +17,7 @@ pub(super) struct NewDirectory {
 impl NewDirectory {
     /// Checks that `out` is free, and makes the folder.
     pub(super) fn at(out: &Path) -> Result<Self, Failure> {
-        let cannot = |reason: String| {
-            let out = out.display();
-            Failure::new(
-                Status::CannotCreate,
-                format!("cannot make `{out}`: {reason}"),
-            )
-        };
+        let cannot = |reason: String| cannot_make(out, &reason);
         match fs::read_dir(out) {
             Ok(mut entries) => {
                 if let Some(entry) = entries.next() {
@@ -65,13 +59,7 @@ impl NewDirectory {
             .and_then(|folder| folder.sync_all())
             .and_then(|()| fs::rename(self.path(), &self.out))
             .and_then(|()| File::open(parent(&self.out))?.sync_all());
-        published.map_err(|error| {
-            let out = self.out.display();
-            Failure::new(
-                Status::CannotCreate,
-                format!("cannot make `{out}`: {error}"),
-            )
-        })
+        published.map_err(|error| cannot_make(&self.out, &error.to_string()))
     }
 }
 
@@ -94,13 +82,7 @@ pub(super) struct NewFile {
 impl NewFile {
     /// Begins a file that will be `out`, which must not be there.
     pub(super) fn at(out: &Path) -> Result<Self, Failure> {
-        let cannot = |reason: String| {
-            let out = out.display();
-            Failure::new(
-                Status::CannotCreate,
-                format!("cannot make `{out}`: {reason}"),
-            )
-        };
+        let cannot = |reason: String| cannot_make(out, &reason);
         if out.symlink_metadata().is_ok() {
             return Err(cannot("it is there already; name a new file".to_owned()));
         }
@@ -134,8 +116,7 @@ impl NewFile {
             return Ok(());
         };
         if out.symlink_metadata().is_ok() {
-            let text = format!("cannot make `{}`: it is there by now", out.display());
-            return Err(Failure::new(Status::CannotCreate, text));
+            return Err(cannot_make(out, "it is there by now"));
         }
         let published = self
             .file
@@ -151,6 +132,11 @@ impl Drop for NewFile {
         // It is not there any more once it was published.
         drop(fs::remove_file(&self.path));
     }
+}
+
+fn cannot_make(out: &Path, reason: &str) -> Failure {
+    let text = format!("cannot make `{}`: {reason}", out.display());
+    Failure::new(Status::CannotCreate, text)
 }
 
 fn create(path: &Path) -> io::Result<File> {

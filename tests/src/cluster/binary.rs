@@ -24,7 +24,7 @@ pub(super) fn conclave() -> &'static Path {
 }
 
 /// Returns a command of the binary under test, on this host or another one, that inherits no
-/// setting from the environment but how much it logs.
+/// setting from the environment but how much it logs and what is wrong with it on purpose.
 pub(crate) fn command(host: Option<&Host>) -> Command {
     let mut command = match host {
         None => Command::new(conclave()),
@@ -34,8 +34,8 @@ pub(crate) fn command(host: Option<&Host>) -> Command {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         let seeds_own = matches!(text.as_ref(), "CLUSTER" | "PORT" | "JOIN");
-        let logging = text.starts_with("CONCLAVE_LOG");
-        if (text.starts_with("CONCLAVE_") && !logging) || seeds_own {
+        let is_kept = text.starts_with("CONCLAVE_LOG") || text == "CONCLAVE_MUTANT";
+        if (text.starts_with("CONCLAVE_") && !is_kept) || seeds_own {
             command.env_remove(name);
         }
     }

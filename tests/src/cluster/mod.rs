@@ -268,7 +268,9 @@ impl Cluster {
                     .filter(|member| member["voter"] == true)
                     .count()
             };
-            let all = statuses.iter().all(|status| voters(status) == wanted);
+            // In a joint configuration the voters before must agree as well: one of two would be missed.
+            let settled = |status: &Value| status["joint"] == false && voters(status) == wanted;
+            let all = statuses.iter().all(settled);
             if all { Ok(()) } else { Err(summary(&statuses)) }
         })
         .await;

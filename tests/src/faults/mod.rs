@@ -1,4 +1,4 @@
-//! What a test does to a cluster: links cut, clocks set, the power of disks cut.
+//! What a test does to a cluster: links cut, clocks set, disks that stand still or lose their power.
 //!
 //! Kills and pauses are methods of a [`Node`](crate::Node). [`Faults`] makes short faults at random and
 //! knows what it did when; a [`campaign`](crate::campaign) has faults of its own, kills among them.
@@ -11,5 +11,6 @@ pub mod loop_disk;
 pub mod native;
 pub mod power;
 mod random_faults;
+pub mod stalled_disk;
 
 pub use random_faults::{Fault, Faults};

@@ -33,6 +33,13 @@ pub const LATE_SYNC: Native = Native {
     flags: &["-shared", "-fPIC", "-pthread"],
 };
 
+/// Lets no `fsync` and no `fdatasync` end while the file that `STALLED_SYNC` names exists.
+pub(crate) const STALLED_SYNC: Native = Native {
+    name: "stalled_sync.so",
+    source: include_str!("native/stalled_sync.c"),
+    flags: &["-shared", "-fPIC"],
+};
+
 impl Native {
     /// Compiles into `folder` and returns the path.
     ///

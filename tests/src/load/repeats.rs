@@ -93,6 +93,8 @@ pub async fn send_every_kind(node: &Node, run: &str) -> Vec<Sent> {
 ///
 /// One of that is not so, or the node had not applied everything before.
 pub async fn assert_repeated(node: &Node, sent: &[Sent]) {
+    // A node is ready before it has applied all that it finds in its log; such a read waits for that.
+    node.get("/api/keys/none?level=consistent").await;
     let before = node.status().await["state_hash"].clone();
     assert!(before["hash"].is_string(), "{before}");
     for one in sent {

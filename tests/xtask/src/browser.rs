@@ -1,39 +1,114 @@
-//! The browser tests: Debian's Chromium driven by playwright-core under `node --test`.
+//! The browser tests: Debian's Chromium driven by playwright-core under `node --test`; and the
+//! pictures of the dashboard, which come from the same clusters and the same browser.
 
-use std::{env, fs, path::Path, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::{
-    debian,
+    dashboard, debian,
     process::{run, run_reading, which},
     report::Tally,
     workspace::Workspace,
 };
 
-/// Runs the browser tests against the server binary of the dev profile.
+/// Test files at a time. Each has a browser and up to three nodes of its own.
+const FILES_AT_ONCE: &str = "--test-concurrency=2";
+/// Longest time of a test, and of a file, milliseconds: nothing may keep the gates waiting.
+const TIMEOUT: &str = "--test-timeout=300000";
+/// Names a folder from which the pages come instead of from the nodes.
+const DIST: &str = "CONCLAVE_UI_DIST";
+
+/// Runs all browser tests against the server binary of the dev profile and the pages in it.
 ///
 /// # Errors
 ///
 /// When Chromium or the npm packages cannot be had; a failed test is a count, not an error.
 pub(crate) fn test(workspace: &Workspace) -> Result<Tally> {
+    let mut node = node(workspace)?;
+    node.env_remove(DIST);
+    run_tests(workspace, node, &[])
+}
+
+/// Builds what the tests need and runs those whose file names contain one of `names`, or all. The
+/// dashboard is not built when the environment says where its files are.
+///
+/// # Errors
+///
+/// When something cannot be had or built, or a test fails.
+pub(crate) fn test_files_named(workspace: &Workspace, names: &[String]) -> Result<()> {
+    build(workspace)?;
+    let tally = run_tests(workspace, node(workspace)?, names)?;
+    if tally.failed > 0 || tally.passed == 0 {
+        bail!("{} passed, {} failed", tally.passed, tally.failed);
+    }
+    Ok(())
+}
+
+/// Builds what the pictures show and takes them; `arguments` are those of `shots.mjs`.
+///
+/// # Errors
+///
+/// When something cannot be had or built, or a picture cannot be taken.
+pub(crate) fn shots(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    build(workspace)?;
+    let mut node = node(workspace)?;
+    node.arg("shots.mjs").args(arguments);
+    if arguments.iter().all(|argument| argument.starts_with("--")) {
+        let is_for_readme = arguments.iter().any(|argument| argument == "--readme");
+        node.arg(if is_for_readme {
+            workspace.root().join("assets/screenshots")
+        } else {
+            workspace.target().join("shots")
+        });
+    }
+    run(node)
+}
+
+fn build(workspace: &Workspace) -> Result<()> {
+    if env::var_os(DIST).is_none() {
+        dashboard::build(workspace)?;
+    }
+    run(workspace.cargo(&["build", "--locked", "--bin", "conclave"]))
+}
+
+/// Returns a node.js that finds the packages, the browser and the server.
+fn node(workspace: &Workspace) -> Result<Command> {
     let chromium = chromium(workspace)?;
-    let folder = workspace.root().join("tests/browser");
+    let folder = folder(workspace);
     packages(workspace, &folder)?;
     let mut node = workspace.command("node");
     node.current_dir(&folder)
-        .args(["--test", "--test-reporter=spec"])
         .env("CONCLAVE_BIN", workspace.dev_server())
         .env("CONCLAVE_CHROMIUM", chromium);
-    for file in test_files(&folder)? {
-        node.arg(file);
+    Ok(node)
+}
+
+fn run_tests(workspace: &Workspace, mut node: Command, names: &[String]) -> Result<Tally> {
+    node.args(["--test", "--test-reporter=spec", FILES_AT_ONCE, TIMEOUT]);
+    let mut files = test_files(&folder(workspace))?;
+    files.retain(|file| names.is_empty() || names.iter().any(|name| file.contains(name.as_str())));
+    if files.is_empty() {
+        bail!(
+            "no test file of tests/browser is named like {}",
+            names.join(" or ")
+        );
     }
+    node.args(files);
     let mut tally = Tally::default();
     let ended = run_reading(node, |line| tally.read_node(line));
     if ended.is_err() && tally.failed == 0 {
         tally.failed = 1;
     }
     Ok(tally)
+}
+
+fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.root().join("tests/browser")
 }
 
 fn chromium(workspace: &Workspace) -> Result<PathBuf> {

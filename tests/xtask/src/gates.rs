@@ -142,13 +142,16 @@ fn clippy(workspace: &Workspace) -> Result<Tally> {
     pass(workspace.cargo(&deny))
 }
 
-/// On the host the dashboard is its logic only: its pages exist for the browser's target.
+/// On the host the dashboard is its logic only: its pages exist for the browser's target, and with
+/// the feature that releases have.
 fn clippy_ui(workspace: &Workspace) -> Result<Tally> {
     let package = [
         "clippy",
         "--locked",
         "--package",
         "conclave-ui",
+        "--features",
+        "split",
         "--target",
         WASM,
     ];

@@ -3,13 +3,19 @@
 use std::{
     env,
     ffi::OsString,
+    fs::File,
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Error, Result, bail};
+
+/// Time between two looks at a program that is given a limited time.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Runs a program and waits for it.
 ///
@@ -44,6 +50,48 @@ pub(crate) fn run_reading(mut command: Command, mut reader: impl FnMut(&str)) ->
         bail!("{} failed: {status}", shown(&command));
     }
     Ok(())
+}
+
+/// How a program ended that was given a limited time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Well,
+    Badly,
+    /// It was killed, with all that it had started.
+    Late,
+}
+
+/// Runs a program with its output in a file, for at most `limit`.
+///
+/// # Errors
+///
+/// When it cannot be started or watched, or the file cannot be made.
+pub(crate) fn run_within(mut command: Command, output: &Path, limit: Duration) -> Result<Ended> {
+    println!("    $ {} > {}", shown(&command), output.display());
+    let file = File::create(output).with_context(|| output.display().to_string())?;
+    let copy = file.try_clone().context("a second handle of a file")?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(file)
+        .stderr(copy)
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("cannot start {}", shown(&command)))?;
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait().context("waiting for a program")? {
+            let well = status.success();
+            return Ok(if well { Ended::Well } else { Ended::Badly });
+        }
+        if Instant::now() >= end {
+            let mut kill = Command::new("kill");
+            kill.args(["-KILL", "--", &format!("-{}", child.id())]);
+            kill.status().context("cannot kill a program")?;
+            child.wait().context("waiting for a program")?;
+            return Ok(Ended::Late);
+        }
+        thread::sleep(LOOK);
+    }
 }
 
 /// Returns what a program prints, or nothing when it cannot be started or fails.

@@ -18,6 +18,8 @@ use crate::{
 
 const TRUNK: &str = "0.21.14";
 const BINARYEN: &str = "132.0.0";
+/// Reads what this version or an older one of `wasm_split_helpers` marks in a program.
+const WASM_SPLIT: &str = "0.2.4";
 /// The target that browsers run.
 pub(crate) const WASM: &str = "wasm32-unknown-unknown";
 
@@ -36,7 +38,7 @@ pub(crate) struct Tools {
 ///
 /// # Errors
 ///
-/// When the wasm target, Trunk or wasm-bindgen cannot be had. A missing `wasm-opt` is only said.
+/// When the wasm target, Trunk, wasm-bindgen or wasm-split cannot be had. A missing `wasm-opt` is only said.
 pub(crate) fn ensure(workspace: &Workspace) -> Result<Tools> {
     wasm_target(workspace).context(
         "the dashboard cannot be built here; `cargo run` starts a node without a dashboard",
@@ -45,14 +47,16 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<Tools> {
     let bindgen = workspace.locked_version("wasm-bindgen")?;
     let trunk_root = cache.join(format!("trunk-{TRUNK}"));
     let bindgen_root = cache.join(format!("wasm-bindgen-{bindgen}"));
+    let split_root = cache.join(format!("wasm-split-{WASM_SPLIT}"));
     let binaryen_root = cache.join(format!("binaryen-{BINARYEN}"));
 
-    // One target directory for both, away from the repository's: they share half of their crates.
+    // One target directory for all, away from the repository's: they share many of their crates.
     let scratch = cache.join(format!("build-{}", process::id()));
     let installed = install_crate(
         workspace,
         &Crate {
             name: "trunk",
+            binary: "trunk",
             version: TRUNK,
             flags: &["--locked", "--no-default-features"],
         },
@@ -62,10 +66,20 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<Tools> {
         // Its lock file may name releases that are gone; it builds with any newer ones.
         let package = Crate {
             name: "wasm-bindgen-cli",
+            binary: "wasm-bindgen",
             version: &bindgen,
             flags: &[],
         };
         install_crate(workspace, &package, (&bindgen_root, &scratch))
+    })
+    .and_then(|()| {
+        let package = Crate {
+            name: "wasm_split_cli_support",
+            binary: "wasm-split-cli",
+            version: WASM_SPLIT,
+            flags: &["--locked", "--features", "build-binary"],
+        };
+        install_crate(workspace, &package, (&split_root, &scratch))
     });
     if scratch.exists() {
         fs::remove_dir_all(&scratch).context("removing the tools' build directory")?;
@@ -76,16 +90,20 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<Tools> {
         path: vec![
             trunk_root.join("bin"),
             bindgen_root.join("bin"),
+            split_root.join("bin"),
             binaryen_root.join("node_modules/.bin"),
         ],
         wasm_opt,
-        versions: format!("trunk {TRUNK} bindgen {bindgen} binaryen {BINARYEN} {wasm_opt}"),
+        versions: format!(
+            "trunk {TRUNK} bindgen {bindgen} split {WASM_SPLIT} binaryen {BINARYEN} {wasm_opt}"
+        ),
     })
 }
 
 /// A package of crates.io and how it wants to be installed.
 struct Crate<'a> {
     name: &'a str,
+    binary: &'a str,
     version: &'a str,
     flags: &'a [&'a str],
 }
@@ -97,10 +115,10 @@ fn install_crate(
 ) -> Result<()> {
     let Crate {
         name,
+        binary,
         version,
         flags,
     } = package;
-    let binary = name.trim_end_matches("-cli");
     if root.join("bin").join(binary).is_file() {
         return Ok(());
     }

@@ -1,6 +1,9 @@
 //! The first sentence of the page: what the cluster can still lose, in words.
 
-use conclave_shared::cluster::{NodeStatus, Role};
+use conclave_shared::{
+    ClusterStatus,
+    cluster::{MemberStatus, NodeStatus, Role},
+};
 
 use super::{
     seats::{Seat, UNREACHABLE_AFTER_MS, own_seat, rows},
@@ -55,6 +58,89 @@ pub fn headline(status: &NodeStatus) -> Headline {
             "{node} knows no leader. Writes wait until a majority elects one."
         )),
     }
+}
+
+/// Says how the cluster is, as the serving node sees all members: what it can still lose.
+#[must_use]
+pub fn of_cluster(status: &NodeStatus, cluster: &ClusterStatus) -> Headline {
+    let node = &status.node;
+    if status.role == Role::Removed {
+        return headline(status);
+    }
+    let (voters, learners): (Vec<_>, Vec<_>) = cluster
+        .members
+        .iter()
+        .partition(|member| member.address.voter);
+    let all = voters.len();
+    let healthy = voters
+        .iter()
+        .filter(|voter| answers(voter, status, cluster))
+        .count();
+    let majority = all / 2 + 1;
+    let silent: Vec<_> = learners
+        .iter()
+        .filter(|learner| !answers(learner, status, cluster))
+        .map(|learner| learner.address.node.as_str())
+        .collect();
+    let mut said = if healthy < majority {
+        danger(format!(
+            "No quorum: {healthy} of {all} voters reachable from {node}. Writes are refused."
+        ))
+    } else if status.leader.is_none() {
+        warn(format!(
+            "No leader: {healthy} of {all} voters are electing one. Writes wait."
+        ))
+    } else if own_seat(status) == Seat::Unconfirmed {
+        danger(format!(
+            "{node} leads, but no majority confirms it. Writes wait."
+        ))
+    } else {
+        losable(node, all, healthy, healthy - majority)
+    };
+    if !silent.is_empty() && said.tone != Tone::Danger {
+        said.tone = Tone::Warn;
+        said.text
+            .push_str(&format!(" Learner {} is unreachable.", silent.join(", ")));
+    }
+    if status.joint && said.tone != Tone::Danger {
+        said.tone = Tone::Warn;
+        said.text
+            .push_str(" A change of the members is not finished.");
+    }
+    said
+}
+
+/// Says what a cluster with a leader can lose.
+fn losable(node: &str, all: usize, healthy: usize, spare: usize) -> Headline {
+    let fail = match spare {
+        0 => "No more can fail.".to_owned(),
+        spare => format!("{spare} can fail."),
+    };
+    match (all, all - healthy) {
+        (1, _) => calm(format!(
+            "{node} is alone and leads. Its disk is the only copy."
+        )),
+        (2, 0) => warn("Both voters healthy. None can fail.".to_owned()),
+        (_, 0) => calm(format!("All {all} voters healthy. {fail}")),
+        _ => warn(format!("{healthy} of {all} voters healthy. {fail}")),
+    }
+}
+
+/// Says whether a member answers the serving node, or its leader as far as that says so.
+fn answers(member: &MemberStatus, status: &NodeStatus, cluster: &ClusterStatus) -> bool {
+    if member.reachable || member.address.node == status.node {
+        return true;
+    }
+    let statuses = cluster.members.iter().filter_map(|m| m.status.as_ref());
+    let mut followers = statuses
+        .filter(|other| other.role == Role::Leader && Some(&other.node) == status.leader.as_ref())
+        .flat_map(|leader| &leader.followers);
+    followers.any(|follower| {
+        follower.node == member.address.node
+            && follower
+                .last_ack_ms
+                .is_some_and(|age| age <= UNREACHABLE_AFTER_MS)
+    })
 }
 
 /// Says the serving node's part in its cluster: `Follower of node1`.
@@ -120,7 +206,10 @@ const fn danger(text: String) -> Headline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::seats::tests::status;
+    use crate::model::{
+        overview::seen::tests::{cluster, silence},
+        seats::tests::status,
+    };
 
     #[test]
     fn a_whole_cluster_says_what_it_can_lose() {
@@ -172,6 +261,62 @@ mod tests {
         assert_eq!(part(&status), "Follower");
         status.leader = Some("node1".to_owned());
         assert_eq!(part(&status), "Follower of node1");
+    }
+
+    #[test]
+    fn the_cluster_says_what_it_can_lose_from_any_member() {
+        let status = status(Role::Leader, 5);
+        let mut cluster = cluster(&status);
+        let said = |status: &NodeStatus, cluster: &ClusterStatus| of_cluster(status, cluster);
+        assert_eq!(
+            said(&status, &cluster),
+            calm("All 5 voters healthy. 2 can fail.".to_owned())
+        );
+        let mut status = status;
+        silence(&mut status, &mut cluster, "node1");
+        assert_eq!(
+            said(&status, &cluster),
+            warn("4 of 5 voters healthy. 1 can fail.".to_owned())
+        );
+        silence(&mut status, &mut cluster, "node2");
+        assert_eq!(
+            said(&status, &cluster),
+            warn("3 of 5 voters healthy. No more can fail.".to_owned())
+        );
+        silence(&mut status, &mut cluster, "node3");
+        assert_eq!(
+            said(&status, &cluster),
+            danger("No quorum: 2 of 5 voters reachable from node0. Writes are refused.".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_voter_that_only_the_leader_hears_is_healthy() {
+        let mut status = status(Role::Leader, 3);
+        let mut cluster = cluster(&status);
+        silence(&mut status, &mut cluster, "node2");
+        status.followers[1].last_ack_ms = Some(50);
+        silence(&mut status, &mut cluster, "nobody");
+        assert_eq!(of_cluster(&status, &cluster).tone, Tone::Calm);
+    }
+
+    #[test]
+    fn an_election_and_a_silent_learner_are_said() {
+        let mut status = status(Role::Leader, 3);
+        let mut cluster = cluster(&status);
+        cluster.members[0].address.voter = false;
+        let learner = cluster.members[0].address.node.clone();
+        silence(&mut status, &mut cluster, &learner);
+        let said = of_cluster(&status, &cluster).text;
+        assert!(
+            said.ends_with(&format!("Learner {learner} is unreachable.")),
+            "{said}"
+        );
+        status.leader = None;
+        status.role = Role::Candidate;
+        let said = of_cluster(&status, &cluster);
+        assert_eq!(said.tone, Tone::Warn);
+        assert!(said.text.starts_with("No leader: 2 of 2"), "{}", said.text);
     }
 
     #[test]

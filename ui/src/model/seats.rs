@@ -5,6 +5,8 @@
 
 use conclave_shared::cluster::{MemberAddress, NodeStatus, Role};
 
+use crate::model::order::sort;
+
 /// Age of a quorum's answer above which a leader no longer counts as confirmed.
 pub const UNCONFIRMED_AFTER_MS: u64 = 2_000;
 /// Age of a peer's last word above which it counts as unreachable.
@@ -100,7 +102,7 @@ pub fn rows(status: &NodeStatus) -> Vec<Row> {
         .iter()
         .map(|member| row(status, member))
         .collect();
-    rows.sort_by(|a, b| a.address.node.cmp(&b.address.node));
+    sort(&mut rows, |a, b| a.address.node.cmp(&b.address.node));
     rows
 }
 
@@ -202,6 +204,8 @@ pub(crate) mod tests {
             uptime_ms: 1,
             version: "0".to_owned(),
             ui_build: "none".to_owned(),
+            read_only: false,
+            joint: false,
             now_ms: 0,
         }
     }

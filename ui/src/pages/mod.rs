@@ -1,3 +1,22 @@
-//! The pages: each puts widgets together and owns no figures.
+//! The screens. The first is in the program itself, the others come after it.
 
-pub(crate) mod overview;
+mod events;
+mod keys;
+mod lab;
+mod later;
+mod locks;
+mod metrics;
+mod nodes;
+mod overview;
+
+use crate::{dom::View, model::address::Screen};
+
+pub(crate) use later::fetch_ahead;
+
+/// Shows a screen.
+pub(crate) fn show(screen: Screen) -> View {
+    match screen {
+        Screen::Overview => overview::page(),
+        other => later::show(other),
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! A random test repeats with `CONCLAVE_HISTORY_SEED=<seed>`, as it printed it.
 
+mod bounds;
 mod damage;
 mod world;
 

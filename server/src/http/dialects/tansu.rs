@@ -118,7 +118,7 @@ pub(crate) async fn stream(
         since: sse::resume_point(headers, since)?,
         reset_when_gone: false,
         leader: false,
-        heartbeat: false,
+        heartbeat: None,
     })?;
     Ok(sse::changes(edge.clone(), watch, Tansu))
 }
@@ -167,7 +167,7 @@ impl sse::Shape for Tansu {
             | WatchEvent::State(_)
             | WatchEvent::Synced(_)
             | WatchEvent::Leader { .. }
-            | WatchEvent::Heartbeat(_) => {}
+            | WatchEvent::Heartbeat(..) => {}
         }
     }
 }

@@ -39,6 +39,22 @@ impl Swap {
     }
 }
 
+impl Facts {
+    /// Returns what makes a learner a voter: older members of its name go in the same step.
+    pub(in crate::node) fn promotion(&self, id: NodeId) -> Swap {
+        let name = self.name_of(id);
+        let older = self.members_named(&name).map(|(id, _)| id);
+        let (voters_gone, learners_gone) = older
+            .filter(|older| *older < id)
+            .partition(|older| self.voters.contains(older));
+        Swap {
+            promoted: Some(id),
+            voters_gone,
+            learners_gone,
+        }
+    }
+}
+
 /// All of it is for the leader.
 impl Consensus {
     /// Makes the first members of a new cluster. Every founder does, with the same members; it does
@@ -106,8 +122,23 @@ impl Consensus {
         };
         let changing = self.raft.change_membership_if(change, false, [unchanged]);
         match runtime::timeout(CHANGE_WAIT, changing).await {
-            Ok(changed) => {
-                let shown = self.shows(changed.map_err(propose_error)?.log_id);
+            Ok(Err(error)) => {
+                let now = *self
+                    .raft
+                    .server_metrics()
+                    .borrow_watched()
+                    .membership_config
+                    .log_id();
+                match now == on.0 {
+                    true => Err(propose_error(error)),
+                    // Its first step may be in the log, and then it will be finished.
+                    false => Err(ProposeError::Unknown(format!(
+                        "the membership has changed meanwhile, maybe by this: {error}"
+                    ))),
+                }
+            }
+            Ok(Ok(changed)) => {
+                let shown = self.shows(changed.log_id);
                 // It shows a little later if it must: the precondition keeps decisions apart.
                 if runtime::timeout(SHOWN_WAIT, shown).await.is_err() {
                     tracing::debug!("the change does not show yet");
@@ -130,6 +161,13 @@ impl Consensus {
                 return;
             }
         }
+    }
+
+    /// Returns whether the membership that the facts show is committed, so that it stays.
+    pub(in crate::node) fn is_membership_committed(&self) -> bool {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.log_id() == metrics.committed_membership_config.log_id()
     }
 
     /// Asks a voter to take over. Does not wait for it.

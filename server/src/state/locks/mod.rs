@@ -17,6 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::change::{Change, LockChange, LockChangeKind};
 use super::{Guard, LockName, Outcome, Rejection, Release, SessionId};
+use crate::mutants::{self, Mutant};
 
 pub use lock::{Claim, HeldBy, Lock};
 
@@ -86,7 +87,7 @@ impl Locks {
             since_ms: moment.now_ms,
         };
         let Some(lock) = self.locks.get_mut(name) else {
-            let token = moment.index;
+            let token = token_after(0, moment.index);
             moment.note(name, LockChangeKind::Granted, &claim, Some(token), 0);
             self.restore(
                 name,
@@ -217,9 +218,11 @@ impl Locks {
                 self.end_holder(moment, name, LockChangeKind::Broken);
             }
             Release::Claim { session, token } => {
-                let is_holder = session.is_none_or(|session| session == lock.holder.session)
-                    && token.is_none_or(|token| token == lock.token)
-                    && (session.is_some() || token.is_some());
+                let is_anybody = mutants::is(Mutant::ReleaseByAnybody);
+                let is_holder = is_anybody
+                    || session.is_none_or(|session| session == lock.holder.session)
+                        && token.is_none_or(|token| token == lock.token)
+                        && (session.is_some() || token.is_some());
                 if is_holder {
                     self.end_holder(moment, name, LockChangeKind::Released);
                 } else {
@@ -294,7 +297,8 @@ impl Locks {
         self.ledger.strike(name, &next, None);
         next.deadline_ms = moment.now_ms + next.ttl_ms;
         next.since_ms = moment.now_ms;
-        let (token, left) = (moment.index, lock.waiters.len());
+        let token = token_after(lock.token, moment.index);
+        let left = lock.waiters.len();
         self.ledger.enter(name, &next, Some(token));
         moment.note(name, LockChangeKind::Granted, &next, Some(token), left);
         lock.holder = next;
@@ -385,6 +389,14 @@ impl Moment<'_> {
         let change = LockChange::new(lock, kind, claim, token, waiters);
         self.changes.push(Change::Lock(change));
     }
+}
+
+/// Returns the token of a grant at a log index, after an earlier one of the lock.
+fn token_after(last: u64, index: u64) -> u64 {
+    if mutants::is(Mutant::TokenPerLock) {
+        return last + 1;
+    }
+    index
 }
 
 fn granted(session: SessionId, token: u64, ttl_ms: u64) -> Outcome {

@@ -12,6 +12,7 @@ use super::change::Change;
 use super::keyspace::{KeySpace, Pen, holds};
 use super::locks::{Lock, Locks, Moment, Wanted};
 use super::{Command, Condition, Guard, Key, LockName, Op, Outcome, Put, Record, Rejection};
+use crate::mutants::{self, Mutant};
 
 /// Keys and locks at one revision.
 #[derive(Debug, Clone, Default)]
@@ -222,10 +223,13 @@ impl State {
     }
 
     fn delete_prefix(&mut self, step: &mut Step<'_>, prefix: &str) -> u64 {
-        let keys: Vec<Key> = self
+        let mut keys: Vec<Key> = self
             .with_prefix(prefix)
             .map(|(key, _)| key.clone())
             .collect();
+        if mutants::is(Mutant::HashOrder) {
+            mutants::disorder(&mut keys);
+        }
         for key in &keys {
             self.delete(step, key);
         }

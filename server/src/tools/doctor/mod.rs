@@ -128,7 +128,7 @@ pub(super) async fn examine(config: &Config) -> Findings {
     let running = members::running_here(config).await;
     checks.extend(network::ports(config, running.as_ref(), &place).await);
     checks.extend(members::examine(config, running.as_ref(), &place).await);
-    checks.extend(multicast::examine().await);
+    checks.extend(multicast::examine(config).await);
     Findings::of(&config.name, checks)
 }
 

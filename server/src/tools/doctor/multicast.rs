@@ -9,6 +9,7 @@ use rustix::net::{AddressFamily, SocketType, bind, socket, sockopt};
 
 use super::Finding;
 use crate::clock;
+use crate::config::{Config, Forming};
 
 const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 const PORT: u16 = 5353;
@@ -21,38 +22,74 @@ const MULTICAST: u32 = 0x1000;
 /// Most interfaces that are tried.
 const INTERFACES: usize = 32;
 
-pub(super) async fn examine() -> Vec<Finding> {
+/// What the node needs of multicast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Nothing,
+    /// With -discover, to be found by the nodes of this machine, who dial `localhost`.
+    Machine,
+    /// With -discover.
+    Network,
+}
+
+impl Need {
+    fn of(config: &Config) -> Self {
+        let addresses = [&config.http, &config.raft];
+        match config.forming {
+            Forming::Discover { .. } if addresses.iter().any(|it| it.is_loopback()) => {
+                Self::Machine
+            }
+            Forming::Discover { .. } => Self::Network,
+            Forming::Alone | Forming::List(_) => Self::Nothing,
+        }
+    }
+}
+
+pub(super) async fn examine(config: &Config) -> Vec<Finding> {
+    let need = Need::of(config);
+    let look = move || {
+        let tried = interfaces(need).into_iter();
+        let tried = tried.map(|(name, index)| (name, echo(index)));
+        judge(tried.collect(), need)
+    };
     let look = tokio::task::spawn_blocking(look);
     look.await.unwrap_or_default()
 }
 
-fn look() -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (name, index) in interfaces() {
+/// With -discover one interface must do it; which of several leads to the others, nobody knows here.
+fn judge(tried: Vec<(String, io::Result<Duration>)>, need: Need) -> Vec<Finding> {
+    let must = need != Need::Nothing && tried.iter().all(|(_, echo)| echo.is_err());
+    let bad = |what: String, text: String| match must {
+        true => Finding::fail(
+            what,
+            format!(
+                "{text}, and -discover finds nobody without it: allow UDP port 5353, or use -cluster"
+            ),
+        ),
+        false => Finding::warn(
+            what,
+            format!("{text}; only a search on the network needs it"),
+        ),
+    };
+    if tried.is_empty() {
+        let text = "no interface but the machine's own".to_owned();
+        return vec![bad("multicast".to_owned(), text)];
+    }
+    let finding = |(name, echo): (String, io::Result<Duration>)| {
         let what = format!("multicast {name}");
-        findings.push(match echo(index) {
-            Ok(took) => Finding::ok(
-                what,
-                format!(
-                    "an mDNS packet came back in {:.1} ms",
-                    took.as_secs_f64() * 1e3
-                ),
-            ),
-            Err(error) => Finding::warn(
-                what,
-                format!("no mDNS there: {error}; only a search on the network needs it"),
-            ),
-        });
-    }
-    if findings.is_empty() {
-        let text = "no interface but the machine's own: only a search on the network needs one";
-        findings.push(Finding::warn("multicast", text));
-    }
-    findings
+        match echo {
+            Ok(took) => {
+                let ms = took.as_secs_f64() * 1e3;
+                Finding::ok(what, format!("an mDNS packet came back in {ms:.1} ms"))
+            }
+            Err(error) => bad(what, format!("no mDNS there: {error}")),
+        }
+    };
+    tried.into_iter().map(finding).collect()
 }
 
 /// Returns the interfaces that are up and can do it, with their numbers.
-fn interfaces() -> Vec<(String, u32)> {
+fn interfaces(need: Need) -> Vec<(String, u32)> {
     let number = |path: std::path::PathBuf| {
         let text = fs::read_to_string(path).ok()?;
         match text.trim().strip_prefix("0x") {
@@ -67,7 +104,11 @@ fn interfaces() -> Vec<(String, u32)> {
     let mut found: Vec<_> = entries
         .filter_map(|entry| {
             let flags = number(entry.path().join("flags"))?;
-            let usable = flags & (UP | LOOPBACK | MULTICAST) == UP | MULTICAST;
+            let usable = match flags & LOOPBACK {
+                // It can do it, and does not say so.
+                LOOPBACK => need == Need::Machine && flags & UP == UP,
+                _ => flags & (UP | MULTICAST) == UP | MULTICAST,
+            };
             let index = number(entry.path().join("ifindex"))?;
             usable.then(|| (entry.file_name().to_string_lossy().into_owned(), index))
         })
@@ -124,7 +165,30 @@ fn question(number: u32) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Verdict;
     use super::*;
+
+    #[test]
+    fn whoever_is_to_be_found_needs_an_interface_that_can_do_it() {
+        let echo = |can: &bool| match can {
+            true => Ok(Duration::from_millis(1)),
+            false => Err(io::Error::from(io::ErrorKind::TimedOut)),
+        };
+        let verdicts = |tried: &[bool], need| {
+            let tried = tried.iter().map(|can| ("i".to_owned(), echo(can)));
+            let findings = judge(tried.collect(), need);
+            findings.iter().map(|one| one.verdict).collect::<Vec<_>>()
+        };
+        for need in [Need::Machine, Need::Network] {
+            assert_eq!(verdicts(&[], need), [Verdict::Fail]);
+            assert_eq!(verdicts(&[false; 2], need), [Verdict::Fail; 2]);
+            let one_can = [Verdict::Warn, Verdict::Ok];
+            assert_eq!(verdicts(&[false, true], need), one_can);
+        }
+        assert_eq!(verdicts(&[], Need::Nothing), [Verdict::Warn]);
+        assert_eq!(verdicts(&[false], Need::Nothing), [Verdict::Warn]);
+        assert_eq!(verdicts(&[true], Need::Nothing), [Verdict::Ok]);
+    }
 
     #[test]
     fn the_question_is_a_dns_message_of_one_question() {

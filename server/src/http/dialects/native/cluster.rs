@@ -104,7 +104,11 @@ async fn change(edge: &Edge, uri: &Uri, action: MemberAction) -> Result<Response
         force,
         dry_run,
     };
-    let plan = edge.node_for_write()?.change_member(request).await?;
+    let node = match dry_run {
+        true => edge.node()?,
+        false => edge.node_for_write()?,
+    };
+    let plan = node.change_member(request).await?;
     wire::json(StatusCode::OK, &plan)
 }
 

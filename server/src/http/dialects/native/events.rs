@@ -1,6 +1,8 @@
 //! `GET /api/events`: the change stream.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -10,15 +12,18 @@ use serde::Serialize;
 
 use crate::events::{Filter, Kind};
 use crate::http::error::Failure;
+use crate::http::extract;
 use crate::http::params::Params;
 use crate::http::sse;
 use crate::http::state::Edge;
 use crate::http::wire::{EnvelopeRef, Show};
-use crate::node::watch::{Hello, StatePart, WatchEvent, WatchRequest};
+use crate::node::watch::{HEARTBEAT, Hello, StatePart, WatchEvent, WatchRequest};
 use crate::state::{Change, ChangeSet, Lock, LockChange, LockChangeKind, LockName, Record};
 
 /// Prefixes of one stream.
 const PREFIXES: usize = 32;
+/// Intervals of heartbeats that a stream may ask for.
+const HEARTBEATS: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(60);
 /// The forms of an entry that its readers share; Tansu's streams have another one.
 const WITH_VALUES: usize = 0;
 const WITHOUT_VALUES: usize = 1;
@@ -34,7 +39,12 @@ pub(crate) async fn events(
     let prefixes = prefixes(&mut params)?;
     let since = params.take_number("since")?;
     let with_values = params.take_switch("values")?.unwrap_or(true);
-    let heartbeat = params.is_on("heartbeat")?;
+    let heartbeat = heartbeat(
+        params
+            .take_bare("heartbeat")?
+            .as_ref()
+            .map(Option::as_deref),
+    )?;
     let reset_when_gone = match params.take("on_compacted")?.as_deref() {
         None => false,
         Some("snapshot") => true,
@@ -77,6 +87,21 @@ fn types(text: Option<&str>) -> Result<(Vec<Kind>, bool), Failure> {
         }
     }
     Ok((kinds, leader))
+}
+
+/// `heartbeat=true` asks for the usual interval, `heartbeat=1s` for its own.
+fn heartbeat(given: Option<Option<&str>>) -> Result<Option<Duration>, Failure> {
+    match given {
+        None | Some(Some("false")) => Ok(None),
+        Some(None | Some("true")) => Ok(Some(HEARTBEAT)),
+        Some(Some(text)) => {
+            let interval = extract::duration("heartbeat", text)?;
+            if !HEARTBEATS.contains(&interval) {
+                return Err(Failure::invalid("`heartbeat` is not within 500ms and 60s"));
+            }
+            Ok(Some(interval))
+        }
+    }
 }
 
 fn prefixes(params: &mut Params<'_>) -> Result<Vec<String>, Failure> {
@@ -173,9 +198,9 @@ impl sse::Shape for Native {
                 };
                 sse::event(out, "leader", None, &data);
             }
-            WatchEvent::Heartbeat(heartbeat) => {
+            WatchEvent::Heartbeat(status, heartbeat) => {
                 let data = HeartbeatEvent {
-                    status: &heartbeat.status,
+                    status,
                     cluster: &heartbeat.cluster,
                 };
                 sse::event(out, "hb", None, &data);
@@ -260,6 +285,12 @@ struct KeyChange<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<&'a str>,
     wall_time_ms: u64,
+    /// Size of the value; null after a delete.
+    bytes: Option<usize>,
+    /// Size of the value before; null where there was none.
+    previous_bytes: Option<usize>,
+    /// Revision of the write before; null where there was none.
+    previous_revision: Option<u64>,
     /// Absent without values; null after a delete.
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<Option<EnvelopeRef<'a>>>,
@@ -285,6 +316,9 @@ impl<'a> KeyChange<'a> {
             origin: &set.origin,
             client: set.client.as_deref(),
             wall_time_ms: set.wall_time_ms,
+            bytes: record.map(|record| record.value.len()),
+            previous_bytes: previous.map(|record| record.value.len()),
+            previous_revision: previous.map(|record| record.mod_revision),
             record: shown(record.map(AsRef::as_ref)),
             previous: shown(previous),
         }
@@ -417,6 +451,25 @@ mod tests {
         for wrong in ["", "set", "put,,delete", "PUT"] {
             assert!(types(Some(wrong)).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_the_dashboard_reads_is_what_is_written() {
+        let set = ChangeSet {
+            revision: 9,
+            log_time_ms: 0,
+            wall_time_ms: 1_700_000_000_000,
+            origin: "node0".into(),
+            client: None,
+            changes: Vec::new(),
+        };
+        let shown = KeyChange::new(&set, "a/b", None, None, WITHOUT_VALUES);
+        let json = serde_json::to_string(&shown).unwrap();
+        let read: conclave_shared::stream::KeyChange = serde_json::from_str(&json).unwrap();
+        assert_eq!(
+            (read.key.as_str(), read.revision, read.bytes),
+            ("a/b", 9, None)
+        );
     }
 
     #[test]

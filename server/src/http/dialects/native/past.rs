@@ -25,10 +25,9 @@ pub(super) async fn history(
     let options = extract::read_options(&mut params)?;
     params.finish()?;
     let answer = edge.node()?.versions(&options, key, before, limit).await?;
-    let versions = &answer.value;
-    if versions.versions.is_empty() && before.is_none() {
+    let Some(versions) = &answer.value else {
         return Err(wire::key_not_found(key, answer.meta));
-    }
+    };
     let shown = versions.versions.iter().map(|version| KeyVersion {
         revision: version.revision,
         wall_time_ms: version.wall_time_ms,

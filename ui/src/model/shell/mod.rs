@@ -1,0 +1,3 @@
+//! Finding a command by a few of its letters.
+
+pub mod fuzzy;
