@@ -88,8 +88,9 @@ async fn counters_say_exactly_what_was_done() {
     assert_eq!(grown("conclave_commit_duration_seconds_count"), 12.0);
     assert_eq!(grown("conclave_proposal_batch_proposals_sum"), 12.0);
     assert_eq!(grown("conclave_state_keys"), 12.0);
+    // The others may be a majority before the leader's own sync, which then is of the next write, too.
     let syncs = grown("conclave_log_sync_duration_seconds_count");
-    assert!((12.0..=40.0).contains(&syncs), "{syncs} syncs of 12 writes");
+    assert!((6.0..=40.0).contains(&syncs), "{syncs} syncs of 12 writes");
     for (after, before) in [(&after.0, &before.0), (&after.1, &before.1)] {
         let grown = |sample: &str| after.value(sample) - before.value(sample);
         let applied = grown("conclave_applied_entries_total");

@@ -99,8 +99,9 @@ impl KeySpace {
         let record = Arc::new(next_record(pen, put, Some(&slot.record)));
         let new = Slot::new(&put.key, record.clone());
         let previous = std::mem::replace(slot, new.clone());
-        self.count(&put.key, &new);
+        // In this order: both may have the same deadline, which would be forgotten else.
         self.forget(&put.key, &previous);
+        self.count(&put.key, &new);
         (record, Some(previous.record))
     }
 

@@ -284,6 +284,18 @@ fn a_put_without_a_ttl_makes_a_key_stay() {
 }
 
 #[test]
+fn a_put_that_ends_when_the_one_before_would_have_still_ends() {
+    let mut state = State::default();
+    state.run(1, &at(0, with_ttl("same", Some(2_000))));
+    state.run(2, &at(0, with_ttl("same", Some(2_000))));
+    state.run(3, &at(0, with_ttl("later", Some(2_000))));
+    state.run(4, &at(1_000, with_ttl("later", Some(1_000))));
+    assert_eq!(state.next_deadline_ms(), Some(2_000));
+    state.run(5, &at(2_000, Op::Tick));
+    assert!(state.is_empty(), "{:?}", state.next_deadline_ms());
+}
+
+#[test]
 fn a_tick_ends_a_bounded_number() {
     let mut state = State::default();
     for i in 0..=limits::EXPIRIES_PER_TICK as u64 {

@@ -101,9 +101,7 @@ impl Past {
                     (all.more, all.complete) = (more.more, more.complete);
                     Ok(Arc::new(all))
                 }
-                (Err(why), ..) if why.status() == 404 => {
-                    Err(format!("No version of it is kept. {}", self.start()))
-                }
+                (Err(why), ..) if why.status() == 404 => Err(self.nothing()),
                 (read, ..) => read.map(Arc::new).map_err(|why| why.sentence()),
             };
             if let Ok(history) = &read {
@@ -143,6 +141,11 @@ impl Past {
         }
     }
 
+    /// That there is nothing to show, and since when there would be.
+    fn nothing(self) -> String {
+        format!("No version of it is kept. {}", self.start())
+    }
+
     fn show(self) -> View {
         match self.history.get_untracked() {
             None => el("p").class("quiet").text("Reading the history…").into(),
@@ -169,6 +172,7 @@ impl Past {
             .attr("aria-label", "Versions")
             .child(el("thead").child(el("tr").children(heads)))
             .child(el("tbody").children(rows));
+        let table = (!history.versions.is_empty()).then(|| el("div").class("scroll").child(table));
         let last = history
             .versions
             .last()
@@ -179,10 +183,10 @@ impl Past {
                 .on_click(move || self.load(Some(last)))
                 .into()
         } else {
-            let text = if history.complete {
-                "This is the key's whole past.".to_owned()
-            } else {
-                self.start()
+            let text = match (history.complete, history.versions.is_empty()) {
+                (true, _) => "This is the key's whole past.".to_owned(),
+                (false, true) => self.nothing(),
+                (false, false) => self.start(),
             };
             el("p")
                 .class("quiet")
@@ -191,7 +195,7 @@ impl Past {
                 .into()
         };
         View::from(vec![
-            el("div").class("scroll").child(table).into(),
+            View::from(table),
             end,
             switch(
                 move || (self.older.get(), self.newer.get()),
