@@ -67,6 +67,40 @@ pub struct StateHash {
     pub hash: String,
 }
 
+/// What a disk has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskState {
+    /// Everything.
+    Ok,
+    /// Less than the reserve is free: as a leader the node takes no changes.
+    Low,
+    /// Less than half of it: the node takes no log entries from its leader either.
+    Full,
+}
+
+impl DiskState {
+    /// Returns the word used on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Low => "low",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// The disk that a node writes to. Bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskStatus {
+    pub state: DiskState,
+    /// Free space for the node's user.
+    pub free_bytes: u64,
+    /// Free space that the node leaves.
+    pub reserve_bytes: u64,
+}
+
 /// `GET /api/status`: this node's own view, answered without asking anyone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
@@ -117,6 +151,9 @@ pub struct NodeStatus {
     /// It was started with `-read-only`, and refuses its clients' changes.
     #[serde(default)]
     pub read_only: bool,
+    /// The disk of its data directory; null where nothing is written.
+    #[serde(default)]
+    pub disk: Option<DiskStatus>,
     /// This node's wall clock, milliseconds since 1970.
     pub now_ms: u64,
 }

@@ -6,6 +6,8 @@ mod cluster;
 mod configuration;
 mod dashboard;
 mod discovery;
+mod disk_full;
+mod failed_sync;
 mod failures;
 mod formation;
 mod gaps;

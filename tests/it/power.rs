@@ -17,6 +17,9 @@ use conclave_tests::{Cluster, Random, wait_for};
 
 /// Size of a node's disk; what is not used of it takes no room.
 const DISK_MIB: u64 = 512;
+/// And of one with so much room that the node sets none aside for its log: there a sync has to wait for
+/// more, and a cut finds more often what was not synced.
+const ROOMY_DISK_MIB: u64 = 4_096;
 /// Small enough that snapshots and purges are under way when the power fails.
 const FLAGS: [&str; 4] = ["-snapshot-log-bytes", "262144", "-snapshot-log-keep", "100"];
 const CLIENTS: usize = 6;
@@ -180,7 +183,7 @@ async fn power_cuts_find_acknowledgements_before_the_sync() {
 /// Runs all nodes with a library that breaks syncs, cuts them at once up to `most` times, and returns
 /// what a cut has broken.
 async fn found_by_cuts(library: &Native, most: usize) -> String {
-    let mut cluster = Cluster::builder().disks(DISK_MIB).start().await;
+    let mut cluster = Cluster::builder().disks(ROOMY_DISK_MIB).start().await;
     let switch = PowerSwitch::new(cluster.folder());
     let library = library.compile(cluster.folder());
     let library = library.to_str().expect("a plain path");

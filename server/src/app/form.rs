@@ -279,7 +279,7 @@ pub(super) async fn join(
         {
             parts.peers.wait("its join was not finished");
             parts.presence.elsewhere("its join was not finished");
-            started.stop(true).await;
+            started.stop().await;
             return Err(NotJoined::after(error));
         }
     }

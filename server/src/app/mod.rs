@@ -3,6 +3,7 @@
 
 mod candidates;
 mod client;
+mod disk;
 mod form;
 mod gather;
 mod join;
@@ -31,10 +32,12 @@ use start::Started;
 
 /// Requests under way may finish in this time when the node stops.
 const FINISH: Duration = Duration::from_secs(5);
+/// And in this time when it cannot go on: a node whose disk has failed is gone within a second.
+const FINISH_BROKEN: Duration = Duration::from_millis(100);
 /// Longest wait for the cluster to let this node go.
 const LEAVE: Duration = Duration::from_secs(10);
 /// Time between two looks at whether Raft still runs.
-const WATCH: Duration = Duration::from_millis(250);
+const WATCH: Duration = Duration::from_millis(50);
 
 /// Runs a node until `stop` is cancelled, then stops it cleanly.
 ///
@@ -90,18 +93,23 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     };
     let result = live(&parts, found, &stop).await;
 
-    if let Some(discovery) = discovery {
-        discovery.stop().await;
-    }
     http_stop.cancel();
     http_tasks.close();
-    if tokio::time::timeout(FINISH, http_tasks.wait())
-        .await
-        .is_err()
-    {
-        tracing::warn!("some requests did not finish within {FINISH:?}");
+    let leave = async {
+        if let Some(discovery) = discovery {
+            discovery.stop().await;
+        }
+        peers.stop().await;
+    };
+    let finish = if result.is_ok() {
+        FINISH
+    } else {
+        FINISH_BROKEN
+    };
+    let finished = futures::future::join(http_tasks.wait(), leave);
+    if tokio::time::timeout(finish, finished).await.is_err() {
+        tracing::warn!("some requests did not finish within {finish:?}");
     }
-    peers.stop().await;
     tracing::info!("stopped");
     result
 }
@@ -149,7 +157,15 @@ async fn live(
         if started.node.is_removed() {
             note_removed(parts.directory);
         }
-        started.stop(result.is_ok()).await;
+        if result.is_ok() {
+            started.stop().await;
+        } else if tokio::time::timeout(FINISH_BROKEN, started.abandon())
+            .await
+            .is_err()
+        {
+            // Whatever is not stored, the log brings again.
+            tracing::warn!("history was not closed within {FINISH_BROKEN:?}");
+        }
         return result;
     }
 }

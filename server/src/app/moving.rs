@@ -43,7 +43,7 @@ pub(super) async fn carry_out(
     parts.edge.detach(text.clone());
     parts.peers.wait("it is joining another cluster");
     parts.presence.elsewhere(&text);
-    started.stop(true).await;
+    started.stop().await;
     // What came in between the look and the stop counts: nothing is written any more.
     if let Err(refusal) = may_go(&node) {
         let started = form::again(parts).await?;

@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, anyhow};
+use conclave_shared::cluster::DiskState;
 
+use super::disk;
 use super::form::member;
 use crate::config::{Config, HistoryOptions};
 use crate::events::Events;
 use crate::history::{History, Limits};
 use crate::metrics::Metrics;
 use crate::network::{Addresses, LocalNode, NetworkFactory, PeerServer, Peers, Running};
-use crate::node::{Consensus, Contact, Housekeeping, Node, NodeOptions};
-use crate::raft::{Member, NodeId, openraft_config};
+use crate::node::{Consensus, Contact, FullDisks, Housekeeping, Node, NodeOptions};
+use crate::raft::{Member, NodeId, RaftOptions, openraft_config};
 use crate::runtime::{self, Task};
-use crate::storage::{Formation, Identity, Raft, StateMachine, Storage, may_be_bound};
+use crate::storage::{DiskSpace, Formation, Identity, Raft, StateMachine, Storage, may_be_bound};
 
 /// A running node with everything that must outlive it.
 #[derive(Debug)]
@@ -22,15 +24,19 @@ pub(super) struct Started {
     pub(super) node: Node,
     _housekeeping: Housekeeping,
     _sampler: Task,
+    _disk: Task,
     past: Past,
 }
 
 impl Started {
-    /// Hands over where that is wanted, stops Raft, and then closes what it applied to.
-    pub(super) async fn stop(self, hand_over: bool) {
-        if hand_over {
-            self.node.shutdown().await;
-        }
+    /// Hands over, stops Raft, and then closes what it applied to.
+    pub(super) async fn stop(self) {
+        self.node.shutdown().await;
+        self.past.stop().await;
+    }
+
+    /// Closes what Raft applied to, after it has stopped by itself.
+    pub(super) async fn abandon(self) {
         self.past.stop().await;
     }
 }
@@ -44,7 +50,12 @@ struct Past {
 
 impl Past {
     /// Opens `DIR/history`, or memory where the node writes nothing, behind the changes to come.
-    async fn open(config: &Config, identity: &Identity, events: &Events) -> anyhow::Result<Self> {
+    async fn open(
+        config: &Config,
+        identity: &Identity,
+        events: &Events,
+        disk: DiskSpace,
+    ) -> anyhow::Result<Self> {
         let HistoryOptions {
             revisions,
             bytes,
@@ -64,7 +75,7 @@ impl Past {
             }
         };
         Ok(Self {
-            task: history.start(events.clone()),
+            task: history.start(events.clone(), move || disk.state() != DiskState::Full),
             history,
         })
     }
@@ -94,18 +105,14 @@ pub(super) async fn start_node(
     };
     let addresses = Addresses::default();
     let events = Events::default();
-    let past = Past::open(config, &identity, &events).await?;
-    let machine = StateMachine::new(storage.snapshots.clone(), events).measured(metrics.clone());
+    let disk = disk::of(config)?;
+    let past = Past::open(config, &identity, &events, disk.clone()).await?;
+    let machine = StateMachine::new(storage.snapshots.clone(), events)
+        .measured(metrics.clone())
+        .on_disk(disk.clone());
     let published = machine.published();
-    // The network asks what this node vouches for as a leader, which needs a running Raft.
-    let late: Arc<OnceLock<Consensus>> = Arc::default();
-    let asked = late.clone();
-    let network = NetworkFactory::new(
-        local.clone(),
-        addresses.clone(),
-        options.election_max * 2,
-        move || asked.get()?.vouch(),
-    );
+    let (late, full_disks) = (Arc::default(), FullDisks::default());
+    let network = network(&local, &addresses, &options, &late).noting(full_disks.clone());
     let log = storage.log.clone();
     let raft = Raft::build(identity.id, Arc::new(raft_config), network, log, machine)
         .await
@@ -115,7 +122,8 @@ pub(super) async fn start_node(
         tracing::info!("staying silent for {lease:?}: a lease may still be running");
         runtime::sleep(lease).await;
     }
-    let consensus = Consensus::new(raft.clone(), identity.id, &options, published);
+    let consensus = Consensus::new(raft.clone(), identity.id, &options, published)
+        .on_disk(disk.clone(), full_disks);
     drop(late.set(consensus.clone()));
     raft.run();
 
@@ -139,6 +147,7 @@ pub(super) async fn start_node(
         local,
         raft,
         snapshots: storage.snapshots,
+        disk: disk.clone(),
         contact: node.contact(),
         handler: Arc::new(node.clone()),
     });
@@ -150,10 +159,28 @@ pub(super) async fn start_node(
     }
     Ok(Started {
         _sampler: runtime::spawn(sample(node.clone(), metrics.clone())),
+        _disk: runtime::spawn(disk::watch(disk, storage.log)),
         node,
         _housekeeping: housekeeping,
         past,
     })
+}
+
+/// Returns the way to the other members. It asks what this node vouches for as a leader, which needs
+/// a running Raft: that is told `late`.
+fn network(
+    local: &LocalNode,
+    addresses: &Addresses,
+    options: &RaftOptions,
+    late: &Arc<OnceLock<Consensus>>,
+) -> NetworkFactory {
+    let asked = late.clone();
+    NetworkFactory::new(
+        local.clone(),
+        addresses.clone(),
+        options.election_max * 2,
+        move || asked.get()?.vouch(),
+    )
 }
 
 /// Takes a sample of the node each second. A second that it misses stays without one.

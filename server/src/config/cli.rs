@@ -102,6 +102,11 @@ pub(super) struct Flags {
           default_value_t = RaftOptions::default().snapshot_log_keep)]
     snapshot_log_keep: u64,
 
+    /// Free space on the data directory's disk below which this node takes no changes; 0 for none
+    /// [default: a 16th of the disk, at least 8 MiB, at most 128 MiB].
+    #[arg(long, env = "CONCLAVE_DISK_RESERVE_BYTES", value_name = "BYTES")]
+    disk_reserve_bytes: Option<u64>,
+
     /// Revisions that the history keeps at most.
     #[arg(long, env = "CONCLAVE_HISTORY_REVISIONS", value_name = "N",
           default_value_t = HistoryOptions::default().revisions)]
@@ -233,6 +238,8 @@ pub struct Config {
     /// Clients' changes are refused.
     pub read_only: bool,
     pub history: HistoryOptions,
+    /// Free space in bytes that the node leaves; `None` is the disk's size's business.
+    pub disk_reserve: Option<u64>,
     pub log_filter: String,
     pub log_format: LogFormat,
 }
@@ -370,6 +377,7 @@ pub(super) fn resolve(flags: Flags, seeds: &SeedEnvironment) -> Result<Config, C
             bytes: flags.history_bytes,
             age: flags.history_age,
         },
+        disk_reserve: flags.disk_reserve_bytes,
         log_filter: flags.log,
         log_format: flags.log_format,
     })

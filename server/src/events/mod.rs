@@ -32,7 +32,7 @@ pub use ring::Entry;
 use ring::Ring;
 
 /// Most changes that go along with a snapshot, bytes.
-const TAIL_BYTES: usize = 8 << 20;
+pub(crate) const TAIL_BYTES: usize = 8 << 20;
 /// Longest time that applying waits for an archive that cannot keep up.
 const ARCHIVE_PATIENCE: Duration = Duration::from_secs(5);
 /// Readers that are served from the archive at the same time; the others wait for their turn.

@@ -50,6 +50,8 @@ const PULL_BYTES: usize = 1 << 20;
 const GATHER: Duration = Duration::from_millis(20);
 /// The open page is stored when nothing has come for this long.
 const IDLE: Duration = Duration::from_secs(5);
+/// Time between two looks for room on the disk, while there is none: changes wait in the ring.
+const ROOM: Duration = Duration::from_millis(100);
 /// sled is left alone when it does not end what it does in this time.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What history in memory keeps at most, bytes.
@@ -169,15 +171,23 @@ impl History {
         }))
     }
 
-    /// Puts history behind the ring of `events` and starts to take what comes. Before Raft starts:
-    /// replaying the log waits for it.
+    /// Puts history behind the ring of `events` and starts to take what comes, while `has_room` says
+    /// that the disk has room. Before Raft starts: replaying the log waits for it.
     #[must_use]
-    pub fn start(&self, events: Events) -> runtime::Task {
+    pub fn start(
+        &self,
+        events: Events,
+        has_room: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> runtime::Task {
         events.attach(Arc::new(self.clone()));
         let history = self.clone();
         runtime::spawn(async move {
             let mut left = Left::Nothing;
             while let Some(taken) = history.taken() {
+                if !has_room() {
+                    runtime::sleep(ROOM).await;
+                    continue;
+                }
                 let patience = match left {
                     Left::Nothing => IDLE,
                     Left::Some => GATHER,

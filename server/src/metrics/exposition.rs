@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::atomic::Ordering;
 
+use conclave_shared::cluster::DiskState;
 use conclave_shared::{NodeStatus, Role};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -101,6 +102,12 @@ families! {
         "Keys and values of this node's state.";
     LOCKS = Gauge "conclave_locks", "",
         "Locks that are held, in the whole cluster.";
+    DISK_STATE = Gauge "conclave_disk_state", "",
+        "1 for what the disk of the data directory has room for, 0 for the others: `ok` everything, `low` no changes of clients, `full` no log entries.";
+    DISK_FREE = Gauge "conclave_disk_free", "bytes",
+        "Free space on the disk of the data directory.";
+    DISK_RESERVE = Gauge "conclave_disk_reserve", "bytes",
+        "Free space that the node leaves on that disk.";
     BUILD = Info "conclave_build", "",
         "The program.";
     RESIDENT = Gauge "process_resident_memory", "bytes",
@@ -138,6 +145,7 @@ impl Collector for Scrape {
         self.raft(&mut page)?;
         self.replication(&mut page)?;
         self.state(&mut page)?;
+        self.disk(&mut page)?;
         self.process(&mut page)
     }
 }
@@ -318,6 +326,17 @@ impl Scrape {
         page.gauge(&KEYS, status.map(|status| status.keys))?;
         page.gauge(&BYTES, status.map(|status| status.bytes))?;
         page.gauge(&LOCKS, status.map(|status| status.locks))
+    }
+
+    fn disk(&self, page: &mut Page<'_>) -> fmt::Result {
+        const STATES: [DiskState; 3] = [DiskState::Ok, DiskState::Low, DiskState::Full];
+        let disk = self.status.as_ref().and_then(|status| status.disk);
+        let states = disk
+            .into_iter()
+            .flat_map(|disk| STATES.map(|it| (it.as_str(), u64::from(disk.state == it))));
+        page.gauges(&DISK_STATE, "state", states)?;
+        page.gauge(&DISK_FREE, disk.map(|disk| disk.free_bytes))?;
+        page.gauge(&DISK_RESERVE, disk.map(|disk| disk.reserve_bytes))
     }
 
     fn process(&self, page: &mut Page<'_>) -> fmt::Result {

@@ -352,6 +352,7 @@ mod tests {
             version: String::new(),
             ui_build: String::new(),
             read_only: false,
+            disk: None,
             joint: false,
             now_ms: 0,
         }

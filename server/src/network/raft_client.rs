@@ -25,7 +25,7 @@ use super::wire::{
     encode, receive, send, within,
 };
 use super::{Addresses, snapshot_transfer};
-use crate::node::{BeatSender, Vouch};
+use crate::node::{BeatSender, FullDisks, Vouch};
 use crate::raft::{Member, NodeId, TypeConfig, Vote};
 use crate::storage::{Snapshot, SnapshotFile};
 
@@ -43,6 +43,7 @@ pub struct NetworkFactory {
     vouch: Vouching,
     /// An append connection with requests unanswered for this long is closed.
     stall: Duration,
+    full_disks: FullDisks,
 }
 
 impl std::fmt::Debug for NetworkFactory {
@@ -66,7 +67,15 @@ impl NetworkFactory {
             addresses,
             vouch: Arc::new(vouch),
             stall,
+            full_disks: FullDisks::default(),
         }
+    }
+
+    /// Notes in `full_disks` which members' disks have no room.
+    #[must_use]
+    pub fn noting(mut self, full_disks: FullDisks) -> Self {
+        self.full_disks = full_disks;
+        self
     }
 
     fn client(&self, to: NodeId, member: &Member, purpose: Purpose) -> PeerLink {
@@ -170,8 +179,14 @@ impl PeerLink {
             receive::<ControlReply>(&mut link.connection).await
         };
         let reply = within(limit, exchange).await.map_err(broken)?;
-        if matches!(reply, ControlReply::Append(_)) {
+        let is_beat = matches!(
+            reply,
+            ControlReply::Append(_) | ControlReply::AppendWithoutRoom(_)
+        );
+        if is_beat {
             link.beats.replied();
+            let is_full = matches!(reply, ControlReply::AppendWithoutRoom(_));
+            self.network.full_disks.note(self.to, is_full);
         }
         self.control = Some(link);
         match reply {
@@ -237,7 +252,7 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
             })
         };
         match self.control(heartbeat, option.soft_ttl()).await? {
-            ControlReply::Append(reply) => Ok(reply),
+            ControlReply::Append(reply) | ControlReply::AppendWithoutRoom(reply) => Ok(reply),
             _ => Err(unexpected()),
         }
     }

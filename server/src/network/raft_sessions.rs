@@ -1,9 +1,13 @@
 //! The receiving side of append and control connections.
 
+use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 
+use conclave_shared::cluster::DiskState;
 use futures::{SinkExt, StreamExt};
 use openraft::raft::AppendEntriesResponse;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::wire::{
@@ -12,26 +16,63 @@ use super::wire::{
 };
 use crate::clock;
 use crate::node::{BeatReceiver, Contact};
-use crate::storage::Raft;
+use crate::raft::Payload;
+use crate::storage::{Admitted, DiskSpace, Raft, Writer, approximate_size};
 
 /// Feeds pipelined appends to Raft and answers them in order.
-pub(super) async fn append_session(connection: Connection, raft: &Raft) -> io::Result<()> {
+pub(super) async fn append_session(
+    connection: Connection,
+    raft: &Raft,
+    disk: &DiskSpace,
+) -> io::Result<()> {
     let (mut sink, frames) = connection.split();
     // Raft reads in a task of its own, which holds the connection until it has no more requests.
     let ended = CancellationToken::new();
     let _ended = ended.clone().drop_guard();
-    // The first frame that cannot be read ends the session.
+    let under_way = Arc::new(UnderWay::default());
+    let (disk, requested) = (disk.clone(), under_way.clone());
+    // The first frame that cannot be read ends the session, and so do entries without room on the
+    // disk: openraft pauses before it sends them again, up to a second.
     let requests = frames
         .take_until(ended.cancelled_owned())
         .map(|frame| frame.and_then(|frame| decode::<AppendRequest>(&frame)).ok())
+        .map(move |request| request.filter(|request| requested.admit(&disk, request)))
         .take_while(|request| std::future::ready(request.is_some()))
         .filter_map(std::future::ready);
     let mut replies = std::pin::pin!(raft.stream_append(requests));
     while let Some(reply) = replies.next().await {
+        under_way.answered();
         let reply = reply.map_err(|fatal| io::Error::other(fatal.to_string()))?;
         sink.send(encode(&reply)?).await?;
     }
     sink.close().await
+}
+
+/// What the requests of one session take of the disk until they are answered, in their order.
+#[derive(Default)]
+struct UnderWay(Mutex<VecDeque<Option<Admitted>>>);
+
+impl UnderWay {
+    /// Returns whether there is room for a request. For one without commands there always is: what a
+    /// leader appends when it is elected lets it answer reads.
+    fn admit(&self, disk: &DiskSpace, request: &AppendRequest) -> bool {
+        let commands = request.entries.iter().map(|entry| &entry.payload);
+        let commands = commands.filter(|payload| matches!(payload, Payload::Normal(_)));
+        let (count, bytes) = commands.fold((0, 0), |(count, bytes), payload| {
+            (count + 1, bytes + approximate_size(payload))
+        });
+        let admitted = match count {
+            0 => Some(None),
+            _ => disk.admit(count, bytes, Writer::Follower).map(Some),
+        };
+        let is_admitted = admitted.is_some();
+        self.0.lock().extend(admitted);
+        is_admitted
+    }
+
+    fn answered(&self) {
+        drop(self.0.lock().pop_front());
+    }
 }
 
 /// Answers heartbeats, votes and transfers, one after the other.
@@ -39,6 +80,7 @@ pub(super) async fn control_session(
     mut connection: Connection,
     raft: &Raft,
     contact: &Contact,
+    disk: &DiskSpace,
 ) -> io::Result<()> {
     let mut beats = BeatReceiver::default();
     loop {
@@ -47,9 +89,16 @@ pub(super) async fn control_session(
             ControlRequest::Heartbeat(heartbeat) => beat(heartbeat, &beats, raft, contact).await,
             other => control(other, raft).await,
         };
-        if matches!(reply, ControlReply::Append(_)) {
-            beats.replying();
-        }
+        let reply = match reply {
+            ControlReply::Append(reply) => {
+                beats.replying();
+                match disk.state() {
+                    DiskState::Ok => ControlReply::Append(reply),
+                    DiskState::Low | DiskState::Full => ControlReply::AppendWithoutRoom(reply),
+                }
+            }
+            other => other,
+        };
         send(&mut connection, &reply).await?;
     }
 }

@@ -24,7 +24,7 @@ use super::{calls, raft_sessions, snapshot_transfer};
 use crate::node::Contact;
 use crate::node::{Invitation, PeerHandler, Stranger};
 use crate::raft::{Member, NodeId};
-use crate::storage::{Raft, Snapshots};
+use crate::storage::{DiskSpace, Raft, Snapshots};
 
 /// Connections at once; a cluster of 7 needs about 5 per peer.
 const CONNECTIONS: usize = 512;
@@ -42,6 +42,7 @@ pub struct Running {
     pub local: LocalNode,
     pub raft: Raft,
     pub snapshots: Snapshots,
+    pub disk: DiskSpace,
     pub contact: Contact,
     pub handler: Arc<dyn PeerHandler>,
 }
@@ -281,17 +282,29 @@ async fn serve(
     running: &Running,
 ) -> io::Result<()> {
     match hello.purpose {
-        Purpose::Append => raft_sessions::append_session(connection, &running.raft).await,
+        Purpose::Append => {
+            raft_sessions::append_session(connection, &running.raft, &running.disk).await
+        }
         Purpose::Control => {
-            raft_sessions::control_session(connection, &running.raft, &running.contact).await
+            let Running {
+                raft,
+                contact,
+                disk,
+                ..
+            } = running;
+            raft_sessions::control_session(connection, raft, contact, disk).await
         }
         Purpose::Forward => {
             calls::serve_calls(connection, hello.from, running.handler.clone()).await
         }
         Purpose::Snapshot => {
-            let received =
-                snapshot_transfer::receive_snapshot(connection, &running.raft, &running.snapshots);
-            received.await
+            let Running {
+                raft,
+                snapshots,
+                disk,
+                ..
+            } = running;
+            snapshot_transfer::receive_snapshot(connection, raft, snapshots, disk).await
         }
         Purpose::Join => {
             let request: JoinFrame = within(HANDSHAKE, receive(&mut connection)).await?;

@@ -8,7 +8,7 @@ use openraft::raft::SnapshotResponse;
 
 use super::wire::{Connection, SnapshotFrame, SnapshotReply, receive, send, within};
 use crate::raft::{TypeConfig, Vote};
-use crate::storage::{Raft, Snapshot, SnapshotFile, Snapshots};
+use crate::storage::{DiskSpace, Raft, Snapshot, SnapshotFile, Snapshots};
 
 const CHUNK_BYTES: usize = 1 << 20;
 /// A sender that is silent for longer has gone.
@@ -56,19 +56,34 @@ async fn read_chunk(file: SnapshotFile, position: u64) -> io::Result<Bytes> {
     tokio::task::spawn_blocking(read).await?
 }
 
-/// Receives a snapshot, verifies it whole, and hands it to Raft. A transfer that ends early or is
-/// damaged is deleted and never loaded.
+/// Receives a snapshot that the disk has room for, verifies it whole, and hands it to Raft. A transfer
+/// that ends early or is damaged is deleted and never loaded.
 pub(super) async fn receive_snapshot(
     mut connection: Connection,
     raft: &Raft,
     snapshots: &Snapshots,
+    disk: &DiskSpace,
 ) -> io::Result<()> {
     let SnapshotFrame::Begin { vote, meta, bytes } =
         within(CHUNK_WAIT, receive(&mut connection)).await?
     else {
         return Err(io::ErrorKind::InvalidData.into());
     };
-    let mut incoming = snapshots.begin()?;
+    let begun = match disk.fits(bytes) {
+        true => {
+            let snapshots = snapshots.clone();
+            tokio::task::spawn_blocking(move || snapshots.begin_with(bytes)).await?
+        }
+        false => Err(io::ErrorKind::StorageFull.into()),
+    };
+    let mut incoming = match begun {
+        Ok(incoming) => incoming,
+        Err(error) => {
+            let reason = format!("no room for the {bytes} bytes of the snapshot: {error}");
+            let reply = SnapshotReply::Refused(reason);
+            return within(CHUNK_WAIT, send(&mut connection, &reply)).await;
+        }
+    };
     loop {
         match within(CHUNK_WAIT, receive(&mut connection)).await? {
             SnapshotFrame::Chunk(chunk) => {

@@ -115,6 +115,8 @@ pub(super) enum ControlReply {
     TransferLeader(TransferLeaderResponse<TypeConfig>),
     /// Raft has stopped on the receiver.
     Stopped(String),
+    /// `Append` of a node whose disk has no room.
+    AppendWithoutRoom(AppendEntriesResponse<TypeConfig>),
 }
 
 /// Request and reply on an append connection; replies come in order.

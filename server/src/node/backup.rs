@@ -82,7 +82,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// Raft has stopped, or the snapshot was not there after 60 s.
+    /// `DiskFull` without room for it. Raft has stopped, or the snapshot was not there after 60 s.
     pub async fn snapshot(&self) -> Result<u64, ServiceError> {
         let consensus = &self.0.consensus;
         let wanted = consensus.published().position().applied_index;
@@ -95,6 +95,9 @@ impl Node {
             }
             // Raft overhears it while it builds another one.
             if asked.is_none_or(|at| clock::since(at) > ASK_AGAIN) {
+                if !consensus.has_room_for_snapshot() {
+                    return Err(ServiceError::DiskFull);
+                }
                 let started = consensus.build_snapshot().await;
                 started.map_err(ServiceError::Internal)?;
                 asked = Some(clock::now());

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use conclave_shared::cluster::DiskState;
 use conclave_shared::{ReadLevel, Role};
 use futures::{StreamExt, stream};
 use openraft::errors::{
@@ -20,12 +21,13 @@ use openraft::{LinearizerOption, ReadPolicy, ServerState};
 use parking_lot::Mutex;
 
 use super::contact::Vouch;
+use super::disk::FullDisks;
 use super::proposals::Outcomes;
 use crate::mutants::{self, Mutant};
 use crate::raft::{LogId, Member, NodeId, RaftOptions, TypeConfig};
 use crate::runtime;
 use crate::state::{Command, Outcome};
-use crate::storage::{Published, Raft};
+use crate::storage::{DiskSpace, Published, Raft, Writer};
 
 pub(super) use changes::Swap;
 
@@ -134,6 +136,8 @@ pub(super) enum ProposeError {
     Busy,
     /// May or may not be applied.
     Unknown(String),
+    /// Not appended: this leader's disk has no room for it.
+    DiskFull,
     /// Refused before it was appended.
     Refused(String),
 }
@@ -165,6 +169,8 @@ pub struct Consensus {
     /// Raft tells nothing any more, which also a panic in it brings about.
     ended: Arc<AtomicBool>,
     published: Arc<Published>,
+    disk: DiskSpace,
+    full_disks: FullDisks,
 }
 
 impl std::fmt::Debug for Consensus {
@@ -187,9 +193,39 @@ impl Consensus {
             refreshing: Arc::default(),
             ended: Arc::default(),
             published,
+            disk: DiskSpace::default(),
+            full_disks: FullDisks::default(),
         };
         this.refresh_facts();
         this
+    }
+
+    /// Proposes only what the disk has room for; `full_disks` says which other ones have none.
+    #[must_use]
+    pub fn on_disk(mut self, disk: DiskSpace, full_disks: FullDisks) -> Self {
+        self.disk = disk;
+        self.full_disks = full_disks;
+        self
+    }
+
+    /// Returns what is known of this node's disk.
+    #[must_use]
+    pub const fn disk(&self) -> &DiskSpace {
+        &self.disk
+    }
+
+    /// Returns whether a member's disk has room for entries, as far as it has said so to this node,
+    /// its leader.
+    pub(super) fn has_room(&self, id: NodeId) -> bool {
+        if id == self.id {
+            return self.disk.state() == DiskState::Ok;
+        }
+        !self.full_disks.has(id)
+    }
+
+    /// Returns whether there is room on the disk for a snapshot.
+    pub(super) fn has_room_for_snapshot(&self) -> bool {
+        self.disk.fits(self.published.snapshot_estimate())
     }
 
     /// Returns this node's Raft id.
@@ -377,15 +413,23 @@ impl Consensus {
     /// Hands commands to Raft as one batch; the stream has an outcome for each, in order.
     pub(super) async fn submit(&self, commands: Vec<Command>) -> Outcomes {
         let count = commands.len();
+        let bytes = commands.iter().map(|command| command.op.bytes()).sum();
+        let Some(admitted) = self.disk.admit(count, bytes, Writer::Leader) else {
+            return Box::pin(stream::iter(vec![Err(ProposeError::DiskFull); count]));
+        };
         match self.raft.client_write_many(commands).await {
-            Ok(outcomes) => Box::pin(outcomes.map(|outcome| match outcome {
-                Ok(Ok(written)) => Ok(Applied {
-                    index: written.log_id.index(),
-                    term: written.log_id.leader_id.term,
-                    outcome: written.response,
-                }),
-                Ok(Err(error)) => Err(propose_error(RaftError::APIError(error))),
-                Err(fatal) => Err(ProposeError::Unknown(fatal.to_string())),
+            Ok(outcomes) => Box::pin(outcomes.map(move |outcome| {
+                // It counts as taken until all outcomes are known.
+                let _admitted = &admitted;
+                match outcome {
+                    Ok(Ok(written)) => Ok(Applied {
+                        index: written.log_id.index(),
+                        term: written.log_id.leader_id.term,
+                        outcome: written.response,
+                    }),
+                    Ok(Err(error)) => Err(propose_error(RaftError::APIError(error))),
+                    Err(fatal) => Err(ProposeError::Unknown(fatal.to_string())),
+                }
             })),
             Err(fatal) => {
                 let stopped = ProposeError::Unknown(fatal.to_string());

@@ -43,7 +43,8 @@ pub enum ServiceError {
     /// The pinned revision of a paged listing is gone.
     #[error("the listing at revision {revision} can no longer be continued; start again")]
     CursorExpired { revision: u64 },
-    #[error("the disk is full")]
+    /// Not applied, and it never will be.
+    #[error("the disks of the leader or of a majority are full; reads go on")]
     DiskFull,
     /// The text is for the log, not for the client.
     #[error("internal: {0}")]

@@ -41,7 +41,8 @@ impl Node {
         self.hand_over(&facts, target).await
     }
 
-    /// Returns the named voter, or else the one that can take over soonest.
+    /// Returns the named voter, or else the one that can take over soonest, with room on its disk
+    /// if there is one.
     fn successor(&self, facts: &Facts, to: Option<&str>) -> Result<NodeId, ServiceError> {
         let lease = self.0.options.raft.lease();
         if let Some(name) = to {
@@ -61,7 +62,7 @@ impl Node {
         let voters = self.0.consensus.followers().into_iter();
         voters
             .filter(|follower| facts.voters.contains(&follower.id) && answers(follower.last_ack))
-            .max_by_key(|follower| follower.match_index)
+            .max_by_key(|follower| (self.0.consensus.has_room(follower.id), follower.match_index))
             .map(|follower| follower.id)
             .ok_or_else(|| ServiceError::MembershipConflict("no other voter answers".to_owned()))
     }

@@ -48,6 +48,14 @@ impl Node {
                 .get_for_peer(&key, min_revision, wait)
                 .await
                 .map(PeerReply::Got),
+            PeerRequest::GetConsistent {
+                key,
+                min_revision,
+                wait,
+            } => self
+                .get_consistent_for_peer(&key, min_revision, wait)
+                .await
+                .map(PeerReply::Got),
             PeerRequest::ReadIndex { level } => self
                 .read_index_for_peer(level)
                 .await

@@ -142,7 +142,10 @@ async fn duties(node: Node) {
             node.attend(&facts);
             node.report_quorum(&mut said);
             node.report_members(&facts, &mut said.members);
-            node.keep_membership().await;
+            node.make_way(&facts).await;
+            if node.check_room(&facts).is_ok() {
+                node.keep_membership().await;
+            }
         } else {
             said.members = SaidOfMembers::default();
             node.report_following(&facts, &mut said);
@@ -213,6 +216,8 @@ impl Node {
     async fn keep_snapshot(&self) {
         let (backlog, snapshot) = self.0.consensus.published().snapshot_backlog();
         let due = backlog > self.0.options.raft.snapshot_log_bytes.max(2 * snapshot);
+        // Without room for it, it waits for space.
+        let due = due && self.0.consensus.has_room_for_snapshot();
         if due && let Err(error) = self.0.consensus.build_snapshot().await {
             tracing::warn!(%error, "cannot start a snapshot");
         }

@@ -203,6 +203,7 @@ impl Node {
             }
             ProposeError::Unknown(reason) => ServiceError::ChangeUnfinished(reason),
             ProposeError::Refused(reason) => ServiceError::MembershipConflict(reason),
+            ProposeError::DiskFull => ServiceError::DiskFull,
         }
     }
 

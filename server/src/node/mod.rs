@@ -12,6 +12,7 @@
 pub mod backup;
 mod consensus;
 mod contact;
+mod disk;
 mod error;
 mod foreign;
 mod hand_over;
@@ -54,6 +55,7 @@ use crate::state::{Position, RequestId};
 pub use crate::state::View;
 pub use consensus::Consensus;
 pub use contact::{Beat, BeatReceiver, BeatSender, Contact, Vouch};
+pub use disk::FullDisks;
 pub use error::ServiceError;
 pub use foreign::Stranger;
 pub use housekeeping::Housekeeping;

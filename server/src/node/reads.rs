@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use conclave_shared::cluster::DiskState;
 use conclave_shared::{ReadLevel, limits};
 
 use super::consensus::{Consensus, Facts, Leader, ReadError};
@@ -17,7 +18,8 @@ use crate::runtime::{self, Elapsed};
 use crate::state::{Key, Record, View};
 
 impl Node {
-    /// Reads one key. A follower forwards a `default` read to the leader.
+    /// Reads one key. A follower forwards a `default` read to the leader, and one whose disk is full a
+    /// `consistent` one too: it takes no entries, so that it would wait in vain.
     ///
     /// # Errors
     ///
@@ -39,13 +41,22 @@ impl Node {
     ) -> Result<Answer<Option<Arc<Record>>>, ServiceError> {
         let look = |view: &View| view.state.get(key).cloned();
         let level = self.effective_level(options).await?;
-        if level != ReadLevel::Default {
+        let takes_entries = || self.0.consensus.disk().state() != DiskState::Full;
+        let is_here = match level {
+            ReadLevel::Stale => true,
+            ReadLevel::Default => false,
+            ReadLevel::Consistent => takes_entries(),
+        };
+        if is_here {
             return self.read_here(options, level, look).await;
         }
         let deadline = clock::now() + self.leader_wait();
         loop {
             let facts = self.facts();
             let failure = match facts.remote_leader(self.0.consensus.id()) {
+                None if level == ReadLevel::Consistent => {
+                    return self.read_here(options, level, look).await;
+                }
                 None => match self.read_under_lease(options, &facts, look).await {
                     Ok(answer) => return Ok(answer),
                     Err(error) => error,
@@ -53,7 +64,7 @@ impl Node {
                 Some(leader) if options.routing == Routing::Redirect => {
                     return Err(redirect(leader, &facts));
                 }
-                Some(leader) => match self.forward_get(leader, options, key).await {
+                Some(leader) => match self.forward_get(leader, options, level, key).await {
                     Ok(answer) => return Ok(answer),
                     Err(error) => error,
                 },
@@ -120,6 +131,26 @@ impl Node {
         }
         let look = |view: &View| view.state.get(key).cloned();
         self.read_under_lease(&options, &facts, look).await
+    }
+
+    /// Answers the `consistent` read of a peer whose disk is full; this node must be the leader.
+    pub(super) async fn get_consistent_for_peer(
+        &self,
+        key: &Key,
+        min_revision: Option<u64>,
+        wait: Duration,
+    ) -> Result<Answer<Option<Arc<Record>>>, ServiceError> {
+        let level = ReadLevel::Consistent;
+        let options = ReadOptions {
+            min_revision,
+            wait,
+            ..ReadOptions::level(level)
+        };
+        if !self.is_leader(&self.facts()) {
+            return Err(self.no_leader("the asked node does not lead"));
+        }
+        let look = |view: &View| view.state.get(key).cloned();
+        self.read_here(&options, level, look).await
     }
 
     /// Answers a peer that needs a read index; this node must be the leader.
@@ -235,13 +266,22 @@ impl Node {
         &self,
         leader: &Leader,
         options: &ReadOptions,
+        level: ReadLevel,
         key: &Key,
     ) -> Result<Answer<Option<Arc<Record>>>, ServiceError> {
         let began = clock::now();
-        let request = PeerRequest::Get {
-            key: key.clone(),
-            min_revision: options.min_revision,
-            wait: options.wait,
+        let (key, min_revision, wait) = (key.clone(), options.min_revision, options.wait);
+        let request = match level {
+            ReadLevel::Consistent => PeerRequest::GetConsistent {
+                key,
+                min_revision,
+                wait,
+            },
+            ReadLevel::Stale | ReadLevel::Default => PeerRequest::Get {
+                key,
+                min_revision,
+                wait,
+            },
         };
         let limit = self.leader_wait()
             + options

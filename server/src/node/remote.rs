@@ -60,6 +60,12 @@ pub enum PeerRequest {
     Standing {
         id: NodeId,
     },
+    /// A read of one key at `consistent` on the leader, for a node whose disk is full.
+    GetConsistent {
+        key: Key,
+        min_revision: Option<u64>,
+        wait: Duration,
+    },
 }
 
 /// The answer to each [`PeerRequest`].

@@ -87,6 +87,7 @@ impl Node {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ui_build: inner.options.ui_build.to_owned(),
             read_only: inner.options.read_only,
+            disk: inner.consensus.disk().status(),
             joint: facts.joint,
             now_ms: clock::wall_ms(),
         }

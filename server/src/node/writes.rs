@@ -20,7 +20,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// `NoLeader`, `Overloaded`, `Redirect`: certainly not applied. `OutcomeUnknown`: the proposal
+    /// `NoLeader`, `Overloaded`, `DiskFull`, `Redirect`: certainly not applied. `OutcomeUnknown`: the proposal
     /// left and nobody can say (invariant 9). Dropping the future does not take a proposal back.
     pub async fn write(&self, request: WriteRequest) -> Result<Answer<Outcome>, ServiceError> {
         let _room = self.room(&request.op)?;
@@ -92,7 +92,8 @@ impl Node {
         }
     }
 
-    /// Proposes on this node. Fails with `NoLeader` unless it leads and has its quorum.
+    /// Proposes on this node. Fails with `NoLeader` unless it leads and has its quorum, and with
+    /// `DiskFull` where there is no room for it.
     pub(super) async fn propose(
         &self,
         proposal: Proposal,
@@ -101,6 +102,7 @@ impl Node {
         if !self.is_leader(&facts) {
             return Err(self.no_leader("no leader is known"));
         }
+        self.check_room(&facts)?;
         let applied_ms = self.0.consensus.published().position().log_time_ms;
         let (request_id, taken_at) = (proposal.request_id.clone(), proposal.taken_at);
         let command = Command {
@@ -134,6 +136,7 @@ impl Node {
             Err(ProposeError::Busy) => {
                 return Err(self.no_leader("the leader waits for its quorum"));
             }
+            Err(ProposeError::DiskFull) => return Err(ServiceError::DiskFull),
             Err(ProposeError::Unknown(reason)) => return Err(unknown(reason)),
             Err(ProposeError::Refused(reason)) => return Err(ServiceError::Internal(reason)),
         };
@@ -204,9 +207,12 @@ impl Node {
 fn fate<T>(result: &Result<T, ProposeError>) -> Proposed {
     match result {
         Ok(_) => Proposed::Committed,
-        Err(ProposeError::NotLeader | ProposeError::Busy | ProposeError::Refused(_)) => {
-            Proposed::Refused
-        }
+        Err(
+            ProposeError::NotLeader
+            | ProposeError::Busy
+            | ProposeError::DiskFull
+            | ProposeError::Refused(_),
+        ) => Proposed::Refused,
         Err(ProposeError::Unknown(_)) => Proposed::Unknown,
     }
 }

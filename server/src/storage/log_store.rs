@@ -88,6 +88,19 @@ impl LogStore {
         }
     }
 
+    /// Takes room on the disk for what is appended next, votes among it, before others take it. To be
+    /// called often. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// There is no such room any more, or the file system cannot do it.
+    pub fn secure(&self) -> io::Result<()> {
+        match self {
+            Self::Durable(wal) => wal.secure(),
+            Self::Memory(_) => Ok(()),
+        }
+    }
+
     fn vote(&self) -> Option<Vote> {
         match self {
             Self::Durable(wal) => wal.vote(),

@@ -15,6 +15,7 @@
 
 mod codec;
 mod directory;
+mod disk_space;
 mod log_store;
 mod memory_log;
 mod moving;
@@ -36,6 +37,7 @@ use crate::metrics::Metrics;
 use crate::raft::{Entry, NodeId, Payload, TypeConfig};
 
 pub use directory::{DataDirectory, DirectoryError, Formation, Identity, write_seeking};
+pub use disk_space::{Admitted, DiskSpace, Writer};
 pub use log_store::{LogStore, approximate_size};
 #[cfg(not(feature = "simulation"))]
 pub use offline::{Figures, LogEnd, Place, Whole, last_known_members};

@@ -242,7 +242,8 @@ impl Whole {
         };
         let mut storage = Storage::open(&directory, Metrics::default())?;
         let snapshots = &storage.snapshots;
-        snapshots.build(&meta, &self.state, &self.requests, &self.tail)?;
+        let incoming = snapshots.begin()?;
+        snapshots.build(incoming, &meta, &self.state, &self.requests, &self.tail)?;
         storage.log.purge(entry).await?;
         // Its sync takes the mark of the purge along.
         storage.log.save_vote(&Vote::new(term, id)).await?;

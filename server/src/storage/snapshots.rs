@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 
 use super::snapshot_file::{self, Contents, SnapshotFile, sync};
 use crate::events::Tail;
@@ -59,6 +61,8 @@ impl IncomingSnapshot {
             let message = format!("snapshot of {announced} bytes ended after {}", self.bytes);
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
         }
+        // The room that was taken and not used goes back.
+        self.file.set_len(self.bytes)?;
         sync(&self.file)?;
         let file = Arc::new(self.file.try_clone()?);
         Ok(SnapshotFile {
@@ -112,6 +116,23 @@ impl Snapshots {
         }
     }
 
+    /// Starts an unfinished snapshot of so many bytes at most, and takes the room for it. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be created, or the disk has no room for it.
+    pub fn begin_with(&self, bytes: u64) -> io::Result<IncomingSnapshot> {
+        let incoming = self.begin()?;
+        if incoming.path.is_some() && bytes > 0 {
+            match fallocate(&incoming.file, FallocateFlags::KEEP_SIZE, 0, bytes) {
+                // Not every file system can.
+                Ok(()) | Err(Errno::OPNOTSUPP) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(incoming)
+    }
+
     /// Starts an unfinished snapshot.
     ///
     /// # Errors
@@ -146,6 +167,7 @@ impl Snapshots {
     /// Writes a state as the current snapshot. Blocks; memory is bounded by one record.
     pub(super) fn build(
         &self,
+        incoming: IncomingSnapshot,
         meta: &SnapshotMeta,
         state: &State,
         requests: &Requests,
@@ -153,7 +175,7 @@ impl Snapshots {
     ) -> io::Result<SnapshotFile> {
         let mut incoming = match mutants::is(Mutant::SnapshotInPlace) {
             true => self.begin_as(&name_of(meta))?,
-            false => self.begin()?,
+            false => incoming,
         };
         snapshot_file::write(&incoming.file, meta, state, requests, tail)?;
         incoming.bytes = incoming.file.metadata()?.len();

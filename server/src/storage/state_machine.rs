@@ -18,9 +18,9 @@ use parking_lot::RwLock;
 use tokio::sync::Notify;
 
 use super::snapshot_file::{Contents, SnapshotFile};
-use super::{Snapshot, Snapshots, approximate_size};
+use super::{DiskSpace, IncomingSnapshot, Snapshot, Snapshots, approximate_size};
 use crate::clock;
-use crate::events::{Events, Tail};
+use crate::events::{Events, TAIL_BYTES, Tail};
 use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
 use crate::raft::{Entry, LogId, Member, Membership, NodeId, SnapshotMeta, TypeConfig};
@@ -33,6 +33,8 @@ use crate::state::{
 /// Work of one batch, in units of about a microsecond: readers wait for it, and the writers in it
 /// for each other. A single command may be more, a recursive delete some milliseconds.
 const BATCH_WORK: usize = 512;
+/// What a record has in a snapshot at most, beside key and value; for an estimate.
+const RECORD_BYTES: u64 = 256;
 
 #[derive(Debug, Default)]
 struct Live {
@@ -112,6 +114,14 @@ impl Published {
         )
     }
 
+    /// Returns about how many bytes a snapshot would have at most.
+    #[must_use]
+    pub fn snapshot_estimate(&self) -> u64 {
+        let live = self.live.read();
+        let records = live.view.state.len() + live.requests.len();
+        live.view.state.bytes() + records as u64 * RECORD_BYTES + TAIL_BYTES as u64
+    }
+
     /// Returns the voters of the newest applied membership.
     #[must_use]
     pub fn voters(&self) -> Arc<Vec<NodeId>> {
@@ -158,6 +168,7 @@ pub struct StateMachine {
     membership: Membership,
     published: Arc<Published>,
     snapshots: Snapshots,
+    disk: DiskSpace,
     metrics: Metrics,
     /// Wrong on purpose: what the view says to have applied, beyond what it has.
     #[cfg(feature = "simulation")]
@@ -173,6 +184,7 @@ impl StateMachine {
             membership: Membership::default(),
             published: Arc::new(Published::new(events)),
             snapshots,
+            disk: DiskSpace::default(),
             metrics: Metrics::default(),
             #[cfg(feature = "simulation")]
             ahead: 0,
@@ -183,6 +195,13 @@ impl StateMachine {
     #[must_use]
     pub fn measured(mut self, metrics: Metrics) -> Self {
         self.metrics = metrics;
+        self
+    }
+
+    /// Builds snapshots only where the disk has room for them.
+    #[must_use]
+    pub fn on_disk(mut self, disk: DiskSpace) -> Self {
+        self.disk = disk;
         self
     }
 
@@ -382,13 +401,32 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         Ok(())
     }
 
-    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<SnapshotBuilder> {
-        Some(self.get_snapshot_builder().await)
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<SnapshotBuilder> {
+        let mut builder = self.get_snapshot_builder().await;
+        if !force {
+            // Room for all of it, or none: a snapshot that meets a full disk is the end of the node.
+            let bytes = self.published.snapshot_estimate();
+            let snapshots = self.snapshots.clone();
+            let begin = move || snapshots.begin_with(bytes);
+            let begun = match self.disk.fits(bytes) {
+                true => runtime::blocking(begin).await.flatten(),
+                false => Err(io::ErrorKind::StorageFull.into()),
+            };
+            match begun {
+                Ok(incoming) => builder.incoming = Some(incoming),
+                Err(error) => {
+                    tracing::warn!(%error, "no snapshot is built now: {error}");
+                    return None;
+                }
+            }
+        }
+        Some(builder)
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
         let (meta, state, requests, tail) = self.whole();
         SnapshotBuilder {
+            incoming: None,
             meta,
             frozen: (state, requests),
             tail,
@@ -420,6 +458,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 /// A frozen state on its way to disk; applies go on meanwhile.
 #[derive(Debug)]
 pub struct SnapshotBuilder {
+    /// The file, with room for all of it.
+    incoming: Option<IncomingSnapshot>,
     meta: SnapshotMeta,
     frozen: (State, Requests),
     tail: Tail,
@@ -435,6 +475,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let (state, requests) = std::mem::take(&mut self.frozen);
         let published = self.published.clone();
         let tail = std::mem::take(&mut self.tail);
+        let incoming = self.incoming.take();
         let (snapshots, events) = (self.snapshots.clone(), self.published.events.clone());
         let build = move || {
             // With the snapshot the log may let go of what the archive was made from.
@@ -443,7 +484,8 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
                 let now = published.position();
                 meta.last_log_id = Some(LogId::new_term_index(now.applied_term, now.applied_index));
             }
-            let snapshot = snapshots.build(&meta, &state, &requests, &tail)?;
+            let incoming = incoming.map_or_else(|| snapshots.begin(), Ok)?;
+            let snapshot = snapshots.build(incoming, &meta, &state, &requests, &tail)?;
             Ok::<_, io::Error>(Snapshot { meta, snapshot })
         };
         let snapshot = runtime::blocking(build).await??;

@@ -62,8 +62,13 @@ impl Hole {
     }
 }
 
-/// The names hold zero-padded offsets, so that their order is the log's.
-fn last_file(directory: &Path) -> io::Result<Option<PathBuf>> {
+/// Returns the file that is written to, if there is one. The names hold zero-padded offsets, so that
+/// their order is the log's.
+///
+/// # Errors
+///
+/// The directory cannot be read.
+pub(super) fn last_file(directory: &Path) -> io::Result<Option<PathBuf>> {
     let mut last = None;
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();

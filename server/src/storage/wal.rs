@@ -7,7 +7,8 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -18,9 +19,11 @@ use openraft::storage::IOFlushed;
 use parking_lot::RwLock;
 use raft_log::api::raft_log_writer::RaftLogWriter;
 use raft_log::{Config, RaftLog, Types};
+use rustix::fs::{FallocateFlags, fallocate};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::codec::Field;
+use super::disk_space::UNDER_WAY_BYTES;
 use super::log_store::{LogBounds, approximate_size};
 use super::torn_tail;
 use crate::clock;
@@ -41,6 +44,9 @@ const CACHE_ITEMS: usize = CHUNK_RECORDS;
 const UNSYNCED_BYTES: usize = 64 << 20;
 /// The newest entries are in the cache and are read in place; older ones may need the disk.
 const HOT_ENTRIES: u64 = 512;
+/// Room that [`Wal::secure`] keeps behind the end of the newest file: for what is under way when
+/// somebody else takes all the free space at once, and for elections, which write about 200 bytes each.
+const SECURED_BYTES: u64 = 2 * UNDER_WAY_BYTES;
 /// Entries read under one hold of the lock.
 const READ_SLICE: u64 = 256;
 
@@ -149,7 +155,7 @@ fn flusher(log: &RwLock<RaftLog<WalTypes>>, queue: &mpsc::Receiver<Waiter>, metr
         if let Err(error) = sync_group(log, vec![first], queue, metrics) {
             // After a failed sync the page cache cannot be trusted: everybody who waits gets an
             // error, Raft stops, and the process exits.
-            tracing::error!(%error, "log sync failed; this node stops");
+            tracing::error!(%error, "the log cannot be written: this node stops: {error}");
             return;
         }
     }
@@ -176,6 +182,7 @@ fn name_file(directory: &Path, error: &io::Error) -> io::Error {
 /// the flusher thread are gone.
 #[derive(Clone)]
 pub struct Wal {
+    directory: Arc<PathBuf>,
     // Dropped before `queue`, so that the flusher thread closes and syncs the log.
     log: Arc<RwLock<RaftLog<WalTypes>>>,
     queue: mpsc::Sender<Waiter>,
@@ -235,6 +242,7 @@ impl Wal {
             .name("log-sync".to_owned())
             .spawn(move || flusher(&shared, &queue, &metrics))?;
         Ok(Self {
+            directory: Arc::new(directory.to_owned()),
             log,
             queue: sender,
             unsynced: Arc::new(Semaphore::new(UNSYNCED_BYTES)),
@@ -254,6 +262,31 @@ impl Wal {
         self.queue
             .send(waiter)
             .map_err(|_waiter_answered_by_drop| stopped())
+    }
+
+    /// Takes room on the disk for what the newest file gets next, so that nobody else can: up to
+    /// [`SECURED_BYTES`], which stay with the file. Again when half of it is used. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// There is no such room any more, or the file system cannot do it.
+    pub(super) fn secure(&self) -> io::Result<()> {
+        let Some(path) = torn_tail::last_file(&self.directory)? else {
+            return Ok(());
+        };
+        let file = File::options().write(true).open(path)?;
+        let metadata = file.metadata()?;
+        let end = metadata.len();
+        // In units of 512 bytes, whatever the file system's are (stat(2)).
+        if metadata.blocks() * 512 >= end + SECURED_BYTES / 2 {
+            return Ok(());
+        }
+        Ok(fallocate(
+            &file,
+            FallocateFlags::KEEP_SIZE,
+            end,
+            SECURED_BYTES,
+        )?)
     }
 
     pub(super) fn bounds(&self) -> LogBounds {

@@ -6,6 +6,7 @@
 pub mod bridge;
 pub mod clocks;
 pub mod far_host;
+pub mod filler;
 pub mod links;
 pub mod loop_disk;
 pub mod native;

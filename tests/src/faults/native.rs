@@ -40,6 +40,17 @@ pub(crate) const STALLED_SYNC: Native = Native {
     flags: &["-shared", "-fPIC"],
 };
 
+/// Makes writes or syncs of log files fail in a process that loads it, while a file in the folder
+/// [`FAILING_DISK`] says so.
+pub const FAILING_LOG: Native = Native {
+    name: "failing_disk.so",
+    source: include_str!("native/failing_disk.c"),
+    flags: &["-shared", "-fPIC"],
+};
+
+/// The variable that names that folder.
+pub const FAILING_DISK: &str = "FAILING_DISK";
+
 impl Native {
     /// Compiles into `folder` and returns the path.
     ///

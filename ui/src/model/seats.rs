@@ -205,6 +205,7 @@ pub(crate) mod tests {
             version: "0".to_owned(),
             ui_build: "none".to_owned(),
             read_only: false,
+            disk: None,
             joint: false,
             now_ms: 0,
         }

@@ -414,7 +414,7 @@ async fn it_takes_what_the_ring_lets_go_of_and_stops() {
     let place = Place::new();
     let mut world = World::new();
     let (events, history) = (Events::default(), place.open(ALL));
-    let task = history.start(events.clone());
+    let task = history.start(events.clone(), || true);
     for _ in 0..40 {
         world.puts("a", 1 << 19, 1);
         let set = world.sets.last().unwrap().clone();

@@ -42,7 +42,7 @@ fn space(path: &Path) -> Finding {
             match free {
                 free if free < TOO_LITTLE => Finding::fail(
                     WHAT,
-                    format!("{text}: a node whose disk is full stops; make room"),
+                    format!("{text}: a node takes no changes with so little left; make room"),
                 ),
                 free if free < LITTLE => Finding::warn(
                     WHAT,
