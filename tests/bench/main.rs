@@ -6,6 +6,8 @@
 #![expect(clippy::print_stdout, reason = "the table is the product")]
 
 mod etcd;
+mod floor;
+mod goals;
 mod grpc;
 mod histogram;
 mod http;
@@ -29,9 +31,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
 
+use goals::Facts;
 use load::{Load, Operation};
 use options::{Options, USAGE, Watch};
-use rows::{LOAD, Row, rows};
+use rows::{LOAD, Row, Through, rows};
 use table::{Measured, Pairs};
 use target::Target;
 
@@ -41,7 +44,14 @@ const SETTLE: Duration = Duration::from_millis(500);
 const IDLE: Duration = Duration::from_secs(5);
 
 fn main() -> Result<()> {
-    let Some(options) = Options::parse(std::env::args().skip(1))? else {
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    if let Some((floor::SERVE, args)) = args
+        .split_first()
+        .map(|(first, rest)| (first.as_str(), rest))
+    {
+        return floor::serve(args);
+    }
+    let Some(options) = Options::parse(args.into_iter())? else {
         println!("{USAGE}");
         return Ok(());
     };
@@ -83,7 +93,8 @@ fn main() -> Result<()> {
                 options.repeat
             );
             let etcd = runtime.block_on(Target::open_etcd(binary, options.value_bytes))?;
-            beside_etcd(&runtime, &options, [target, etcd])
+            let sync = device.percentile(50);
+            beside_etcd(&runtime, &options, [target, etcd], sync)
         }
     }
 }
@@ -120,11 +131,17 @@ fn alone(runtime: &Runtime, options: &Options, mut target: Target) -> Result<()>
     Ok(())
 }
 
-fn beside_etcd(runtime: &Runtime, options: &Options, mut targets: [Target; 2]) -> Result<()> {
+/// `sync` is the device's own time for a write, for the goals.
+fn beside_etcd(
+    runtime: &Runtime,
+    options: &Options,
+    mut targets: [Target; 2],
+    sync: Duration,
+) -> Result<()> {
     println!();
     table::header_beside_etcd();
     let mut all = Vec::new();
-    let mut loaded = Vec::new();
+    let mut loaded: Vec<Vec<(String, u64)>> = Vec::new();
     for row in std::iter::once(LOAD).chain(chosen(options)) {
         let pairs = measure_both(runtime, options, &mut targets, row)?;
         table::row_beside_etcd(&pairs);
@@ -145,7 +162,32 @@ fn beside_etcd(runtime: &Runtime, options: &Options, mut targets: [Target; 2]) -
         table::memory(target.name, "after loading", loaded);
         table::memory(target.name, "at the end", &target.resident_bytes());
     }
+    if options.goals {
+        let [conclave, _etcd] = targets;
+        let floor = beside_floor(runtime, options, conclave)?;
+        let is_loaded = (options.keys, options.value_bytes) == goals::LOADED;
+        let resident = loaded.first().filter(|_| is_loaded);
+        goals::print(&Facts {
+            pairs: &all,
+            floor: Some(&floor),
+            sync,
+            resident: resident.map_or(&[], Vec::as_slice),
+        });
+    }
     Ok(())
+}
+
+/// Measures stale reads beside the floor, while nobody asks anything of etcd.
+fn beside_floor(runtime: &Runtime, options: &Options, conclave: Target) -> Result<Pairs> {
+    let floor = runtime.block_on(Target::open_floor(options.value_bytes))?;
+    let row = Row {
+        operation: Operation::Get("stale"),
+        through: Through::AllNodes,
+        clients: 64,
+    };
+    let pairs = measure_both(runtime, options, &mut [conclave, floor], row)?;
+    table::row_beside_floor(&pairs);
+    Ok(pairs)
 }
 
 fn chosen(options: &Options) -> impl Iterator<Item = Row> {
@@ -159,7 +201,7 @@ fn chosen(options: &Options) -> impl Iterator<Item = Row> {
 fn measure_both(
     runtime: &Runtime,
     options: &Options,
-    [conclave, etcd]: &mut [Target; 2],
+    [conclave, other]: &mut [Target; 2],
     row: Row,
 ) -> Result<Pairs> {
     let one = |target: &mut Target| {
@@ -175,9 +217,9 @@ fn measure_both(
     for turn in 0..turns {
         if turn % 2 == 0 {
             let ours = one(conclave)?;
-            pairs.push([ours, one(etcd)?]);
+            pairs.push([ours, one(other)?]);
         } else {
-            let theirs = one(etcd)?;
+            let theirs = one(other)?;
             pairs.push([one(conclave)?, theirs]);
         }
     }

@@ -20,6 +20,8 @@ machine and prints one table.
   --inmem        nodes without a disk
   --etcd PATH    also start three members of this etcd server binary and run each row against both
                  systems, one after the other, while the other one is idle; prints the ratios
+  --goals        with --etcd: also measure a stale read beside an empty axum handler, and print which
+                 goals are met
   --watch        measure change streams instead, of 1, 100 and 1,000 watchers at one node
   --watchers N   with --watch: only N watchers
   --rate N       with --watch: writes per second (1000)
@@ -42,6 +44,7 @@ pub(crate) struct Options {
     pub(crate) node_args: Vec<String>,
     pub(crate) etcd: Option<PathBuf>,
     pub(crate) repeat: u64,
+    pub(crate) goals: bool,
     pub(crate) watch: Option<Watch>,
     pub(crate) rate: u64,
 }
@@ -72,6 +75,7 @@ impl Options {
             node_args: Vec::new(),
             etcd: None,
             repeat: 1,
+            goals: false,
             watch: None,
             rate: 1_000,
         };
@@ -86,6 +90,7 @@ impl Options {
                 "--only" => options.only = value()?,
                 "--inmem" => options.node_args.push("-inmem".to_owned()),
                 "--etcd" => options.etcd = Some(value()?.into()),
+                "--goals" => options.goals = true,
                 "--watch" if options.watch.is_none() => {
                     options.watch = Some(Watch::Readers(vec![1, 100, 1_000]));
                 }
@@ -107,6 +112,10 @@ impl Options {
         ensure!(
             options.etcd.is_none() || options.value_bytes <= BESIDE_ETCD,
             "values of more than {BESIDE_ETCD} bytes cannot be measured beside etcd"
+        );
+        ensure!(
+            options.etcd.is_some() || !options.goals,
+            "--goals needs --etcd"
         );
         ensure!(
             options.etcd.is_none() || options.watch.is_none(),

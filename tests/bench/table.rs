@@ -60,7 +60,7 @@ pub(crate) struct Pairs {
 
 impl Pairs {
     /// Returns the measurement in the middle of those of one system.
-    fn median(&self, system: usize) -> Option<&Measured> {
+    pub(crate) fn median(&self, system: usize) -> Option<&Measured> {
         let mut of_system: Vec<_> = self.pairs.iter().map(|pair| &pair[system]).collect();
         of_system.sort_by_key(|measured| measured.per_second());
         of_system.get(of_system.len() / 2).copied()
@@ -127,6 +127,28 @@ pub(crate) fn row_beside_etcd(pairs: &Pairs) {
     }
 }
 
+/// Prints a row beside the floor.
+pub(crate) fn row_beside_floor(pairs: &Pairs) {
+    let (Some(ours), Some(floor)) = (pairs.median(0), pairs.median(1)) else {
+        return;
+    };
+    println!("\nbeside an axum handler that answers with one value:\n");
+    println!(
+        "| row | Conclave ops/s | p50 ms | p99 ms | empty handler ops/s | p50 ms | p99 ms \
+         | Conclave / empty handler | errors |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!(
+        "| {} | {} | {} | {} | {}, {} |",
+        pairs.row.name(),
+        ours.cells(),
+        floor.cells(),
+        pairs.ratios(ours, floor),
+        pairs.errors(0),
+        pairs.errors(1),
+    );
+}
+
 /// Prints what each operation cost, so that a reader sees whether the generator treats both alike.
 pub(crate) fn cpu_beside_etcd(all: &[Pairs]) {
     println!("\nprocessor time per operation, in µs:\n");
@@ -175,20 +197,22 @@ pub(crate) fn milliseconds(duration: Duration) -> String {
     format!("{}.{:02}", micros / 1_000, micros % 1_000 / 10)
 }
 
-fn hundredths(ours: &Measured, theirs: &Measured) -> u64 {
+/// Returns the ratio of the rates, in hundredths.
+pub(crate) fn hundredths(ours: &Measured, theirs: &Measured) -> u64 {
     ours.per_second() * 100 / theirs.per_second().max(1)
 }
 
-fn decimal(hundredths: u64) -> String {
+pub(crate) fn decimal(hundredths: u64) -> String {
     format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::rows::LOAD;
 
-    fn measured(operations: u64) -> Measured {
+    /// One second with so many operations of a millisecond each.
+    pub(crate) fn measured(operations: u64) -> Measured {
         let mut outcome = Outcome {
             took: Duration::from_secs(1),
             own_cpu: Duration::from_millis(operations),

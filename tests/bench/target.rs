@@ -1,4 +1,5 @@
-//! The nodes under load: three of the bench's own, of Conclave or of etcd, or running ones.
+//! The nodes under load: three of the bench's own, of Conclave, of etcd or of the floor, or
+//! running ones.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -11,6 +12,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::etcd::{self, Members};
+use crate::floor::Handlers;
 use crate::histogram::Histogram;
 use crate::load::Protocol;
 use crate::options::Options;
@@ -37,6 +39,7 @@ pub(crate) struct Target {
 enum Own {
     Conclave(Cluster),
     Etcd(Members),
+    Floor(Handlers),
     /// The nodes run elsewhere and go on.
     Nothing,
 }
@@ -82,6 +85,25 @@ impl Target {
         Ok(target)
     }
 
+    /// Starts the handlers that are the floor of all reads.
+    ///
+    /// # Errors
+    ///
+    /// They do not start.
+    pub(crate) async fn open_floor(value_bytes: usize) -> Result<Self> {
+        let handlers = Handlers::start(value_bytes)?;
+        let target = Self {
+            name: "empty handler",
+            protocol: Protocol::Http,
+            addresses: handlers.addresses(),
+            own: Own::Floor(handlers),
+        };
+        for address in &target.addresses {
+            wait_open(address).await?;
+        }
+        Ok(target)
+    }
+
     /// Puts the leader first; it may have changed since the last row.
     ///
     /// # Errors
@@ -89,6 +111,9 @@ impl Target {
     /// None leads.
     pub(crate) async fn leader_first(&mut self) -> Result<()> {
         let end = Instant::now() + LEADER_WITHIN;
+        if matches!(self.own, Own::Floor(_)) {
+            return Ok(());
+        }
         loop {
             for index in 0..self.addresses.len() {
                 if self.leads(index).await {
@@ -122,6 +147,7 @@ impl Target {
                 cluster.nodes().iter().map(process).collect()
             }
             Own::Etcd(members) => members.processes(),
+            Own::Floor(handlers) => handlers.processes(),
             Own::Nothing => Vec::new(),
         }
     }
@@ -154,6 +180,15 @@ impl Target {
             .sum::<Option<Duration>>()
             .filter(|_| !processes.is_empty())
     }
+}
+
+async fn wait_open(address: &str) -> Result<()> {
+    let end = Instant::now() + LEADER_WITHIN;
+    while tokio::net::TcpStream::connect(address).await.is_err() {
+        anyhow::ensure!(Instant::now() < end, "nobody listens at {address}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }
 
 async fn role(address: &str) -> Option<String> {
