@@ -20,8 +20,8 @@ const ANSWERS_PER_SECOND: u64 = 300;
 const WRITERS: usize = 3;
 const COUNTING: usize = 3;
 const COUNTERS: usize = 6;
-const WATCHED: usize = 3;
-const WATCHED_PACE: Duration = Duration::from_millis(25);
+const WATCHED: usize = 5;
+const WATCHED_PACE: Duration = Duration::from_millis(12);
 /// Contenders for the lock, and those that are processes.
 const CONTENDERS: usize = 6;
 const PROCESSES: usize = 2;

@@ -108,7 +108,7 @@ const KINDS: [Kind; 6] = [
     ),
     (
         "pauses",
-        (1_500, 6_000),
+        (1_000, 4_500),
         &[Class::PauseLeader, Class::PauseOther],
     ),
     (

@@ -8,6 +8,7 @@ use crate::cluster::Cluster;
 use crate::history::{self, Limits};
 use crate::load::lock_contenders::{Entry, Fence, judge};
 use crate::load::watched_writes::wait_expired;
+use crate::load::writers::WriteLog;
 use crate::sse::Subscription;
 use crate::watch::{Canon, Watcher, Written, check};
 
@@ -39,6 +40,7 @@ impl Stopped {
 
         cluster.assert_converged().await;
         record.note_writes(&self.writers, happened);
+        super::say(&at_longest_pause(&self.writers, happened));
         wrong.extend(self.writers.wrong_at(&cluster[0], "consistent").await);
         record.note_increments(&self.tally);
         wrong.extend(self.tally.wrong_at(&cluster[1]).await);
@@ -70,6 +72,22 @@ impl Stopped {
             cluster[0].delete(&target).await.expect_status(200);
         }
     }
+}
+
+/// Says which faults the longest time without an acknowledged write has met.
+fn at_longest_pause(log: &WriteLog, happened: &[Happened]) -> String {
+    let times: Vec<_> = happened.iter().map(|one| (one.began, one.ended)).collect();
+    let pauses = log.longest_pauses(&times);
+    let longest = log.longest_pause();
+    let met = happened
+        .iter()
+        .zip(pauses)
+        .filter(|(_, pause)| *pause == longest);
+    let met = met.map(|(one, _)| format!("{:?} {:.1?}", one.class, one.ended - one.began));
+    format!(
+        "{longest:.1?} without a write met: {}",
+        met.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// What watchers were told, and what was written for them.
