@@ -7,6 +7,7 @@ use std::time::Duration;
 use conclave_tests::cluster::RECOVERED_WITHIN;
 use conclave_tests::said::measured;
 use conclave_tests::settings::rounds;
+use conclave_tests::spread::Spread;
 use conclave_tests::{Cluster, Writers};
 
 /// The promise for 99 of 100 kills.
@@ -44,20 +45,15 @@ async fn writes_pause_only_briefly_when_the_leader_is_killed() {
         cluster[leader].start().await;
         cluster.assert_converged().await;
     }
-    pauses.sort_unstable();
-    let at = |percent: usize| pauses[(pauses.len() * percent).div_ceil(100).max(1) - 1];
-    let [p50, p99, max] = [50, 99, 100].map(at);
+    let pauses = Spread::of(pauses);
     measured(&format!(
-        "writes paused after {} kills of the leader: p50 {} ms, p99 {} ms, max {} ms",
-        pauses.len(),
-        p50.as_millis(),
-        p99.as_millis(),
-        max.as_millis(),
+        "writes paused after {} kills of the leader: {pauses}",
+        pauses.count()
     ));
     kept.expect("a round")
         .assert_kept(&cluster[0], "consistent")
         .await;
-    assert!(p99 <= PAUSE, "{pauses:?}");
+    assert!(pauses.percentile(99) <= PAUSE, "{pauses:?}");
 }
 
 async fn acknowledged(clients: &[Writers]) {

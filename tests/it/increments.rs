@@ -1,8 +1,11 @@
 //! Increments by compare-and-set that are never given up: each counts once, whatever is cut.
+//!
+//! CI makes 10,000; `CONCLAVE_TEST_FULL=1` 100,000.
 
 use std::time::{Duration, Instant};
 
 use conclave_tests::load::increments::{Increments, Plan};
+use conclave_tests::said::measured;
 use conclave_tests::{Cluster, Links, Random, settings, wait_for};
 
 /// Longest wait for the increments, or for a part of them, on a busy machine.
@@ -14,41 +17,46 @@ const RECOVERED_WITHIN: Duration = Duration::from_secs(20);
 async fn ten_thousand_increments_count_once_each_whatever_is_cut() {
     // Of the increments and of the failures under them.
     let seed = settings::seed();
+    let rounds = settings::rounds(1, 10);
+    let wanted = 10_000 * rounds as u64;
     let plan = Plan {
         seed,
+        prefix: "counter/".to_owned(),
         clients: 12,
         counters: 8,
-        increments: 10_000,
+        increments: wanted,
     };
     let mut cluster = Cluster::builder().links().start().await;
     let links = cluster.links();
     let mut random = Random::new(seed);
-    let faults = Fault::shuffled(&mut random);
+    let faults = (0..rounds).flat_map(|_| Fault::shuffled(&mut random));
+    let faults: Vec<_> = faults.collect();
     let started = Instant::now();
     let increments = Increments::start(&cluster.addresses(), plan);
-    let step = plan.increments / (faults.len() as u64 + 1);
+    let step = wanted / (faults.len() as u64 + 1);
     for (number, fault) in (1..).zip(&faults) {
         increments.wait_done(number * step, COUNTED_WITHIN).await;
         let hold = Duration::from_millis(300 + random.below(1_200) as u64);
         fault.make(&mut cluster, &links, &mut random, hold).await;
     }
     let tally = increments.finish(COUNTED_WITHIN).await;
-    println!(
-        "increments: {} succeeded, {} refused, {} replays, {} unclear, of them settled as applied \
-         {} and as not applied {}; {:?} with {faults:?}",
+    println!("{:?} with {faults:?}", started.elapsed());
+    cluster.assert_converged().await;
+    assert_eq!(tally.successes(), wanted);
+    for node in cluster.nodes() {
+        tally.assert_counted_once(node).await;
+    }
+    measured(&format!(
+        "{} increments through {} faults: 0 lost, 0 counted twice; {} refused, {} replays, {} unclear, \
+         of them settled as applied {} and as not applied {} (seed {seed})",
         tally.successes(),
+        faults.len(),
         tally.refused,
         tally.replays,
         tally.unclear,
         tally.settled.0,
         tally.settled.1,
-        started.elapsed()
-    );
-    cluster.assert_converged().await;
-    assert_eq!(tally.successes(), plan.increments);
-    for node in cluster.nodes() {
-        tally.assert_counted_once(node).await;
-    }
+    ));
     assert!(tally.replays > 0, "nothing was repeated: no coverage");
     let (applied, not_applied) = tally.settled;
     assert!(

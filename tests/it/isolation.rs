@@ -7,6 +7,8 @@ use conclave_tests::cluster::RECOVERED_WITHIN;
 use conclave_tests::faults::Faults;
 use conclave_tests::http::assert_is_problem;
 use conclave_tests::load::stale_reads::{Readers, Writer, age_of, judge};
+use conclave_tests::said::measured;
+use conclave_tests::spread::Spread;
 use conclave_tests::sse::{EventStream, Subscription};
 use conclave_tests::wait::before_retry;
 use conclave_tests::{Cluster, Node, Request, Writers, settings, wait_for};
@@ -277,6 +279,7 @@ async fn no_stale_read_is_older_than_it_says() {
     const KEY: &str = "counter";
     const READERS_PER_NODE: usize = 4;
     const FAULTS: usize = 28;
+    const CALM_READS: usize = 1_000;
     let goal = settings::number(settings::READS, 20_000);
     let seed = settings::seed();
     let cluster = Cluster::builder().links().alone().start().await;
@@ -286,6 +289,15 @@ async fn no_stale_read_is_older_than_it_says() {
     let mut faults = Faults::new(&cluster, seed);
     let closely = faults.unsettled();
     let readers = Readers::start(KEY, &addresses, READERS_PER_NODE, &closely);
+    wait_for("reads before any fault", RECOVERED_WITHIN, async || {
+        let answered = readers.answered();
+        match answered >= CALM_READS {
+            true => Ok(()),
+            false => Err(answered.to_string()),
+        }
+    })
+    .await;
+    let calm = Instant::now();
     while readers.answered() < goal || faults.count() < FAULTS {
         faults.one().await;
     }
@@ -294,16 +306,19 @@ async fn no_stale_read_is_older_than_it_says() {
     let took = started.elapsed();
     let verdict = judge(&written, &reads, AGE_SLACK);
     let silent = reads.len() - verdict.claims;
-    println!(
-        "{} reads, {silent} without an age, {} writes, {} faults in {took:?}; oldest {:?}, \
-         older than said by {} ms at most, {} lies",
+    let before_faults = reads.iter().filter(|read| read.began < calm);
+    measured(&format!(
+        "{} stale reads, {silent} without an age, {} writes, {} faults in {took:.0?}; oldest {:.0?}, older \
+         than said by {} ms at most, {} older than they said by more than {AGE_SLACK:?}; ages before \
+         the faults: {}",
         reads.len(),
         written.len(),
         faults.count(),
         verdict.oldest,
         verdict.worst_ms,
         verdict.lies.len(),
-    );
+        Spread::of(before_faults.filter_map(|read| read.age)),
+    ));
     for node in 0..cluster.nodes().len() {
         let answers = reads.iter().filter(|read| read.node == node).count();
         assert!(answers > goal / 10, "{answers} from node{node}");

@@ -9,7 +9,7 @@ use conclave_tests::Cluster;
 use conclave_tests::campaign::{Campaign, Clocks, Kind, pause_leaders};
 use conclave_tests::faults::clocks::{self, Faked};
 use conclave_tests::history::{self, Checked, Counts, Limits};
-use conclave_tests::said::skipped;
+use conclave_tests::said::{measured, skipped};
 use conclave_tests::settings::{self, CAMPAIGN_SECONDS};
 
 #[expect(clippy::print_stdout, reason = "what a run did")]
@@ -27,7 +27,7 @@ async fn consistent_reads_and_writes_are_linearizable_under_kills_pauses_and_cut
     let mut cluster = Cluster::builder().links().start().await;
     let record = campaign.run(&mut cluster).await;
     let checked = history::check(&record.history, Limits::default());
-    println!("{record}\n{checked}");
+    measured(&format!("{record}; {checked}"));
     checked.assert_linearizable();
     record.assert_covered();
 }
@@ -92,6 +92,13 @@ async fn a_thawed_leader_answers_no_default_read_from_before_its_pause() {
     let pauses = settings::number(settings::PAUSES, 3);
     let cluster = Cluster::start().await;
     let (late, checked) = freeze_leaders(&cluster, "default", Clocks::Run, pauses).await;
+    let stale = checked.violations.iter();
+    let stale = stale.filter(|text| text.contains("a stale read")).count();
+    measured(&format!(
+        "{pauses} leaders frozen with reads at `default` waiting, and with clocks that run: {stale} stale \
+         of {} answers, {} of them asked after newer writes; {checked}",
+        checked.operations, late.answered
+    ));
     checked.assert_linearizable();
     // Each late read was asked when another leader had acknowledged newer writes.
     assert!(late.answered > 0, "{late}");

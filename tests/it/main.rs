@@ -1,6 +1,7 @@
 //! Integration tests: the real binary in real processes, and the house rules. One binary, one file
 //! per topic. Part of it: `cargo test --test it -- failures::`.
 
+mod chaos;
 mod clock_jumps;
 mod cluster;
 mod configuration;
@@ -16,6 +17,7 @@ mod http_input;
 mod increments;
 mod isolation;
 mod joins_cut_off;
+mod kills;
 mod large_snapshots;
 mod linearizable;
 mod listing;

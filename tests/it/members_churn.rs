@@ -1,8 +1,7 @@
 //! A cluster whose members change all the time while clients write. Repeat the changes:
-//! `CONCLAVE_TEST_SEED`; a hundred of them: `CONCLAVE_TEST_FULL=1`.
+//! `CONCLAVE_TEST_SEED`; three hundred of them: `CONCLAVE_TEST_FULL=1`.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::time::Duration;
 
 use conclave_tests::cluster::RECOVERED_WITHIN;
@@ -170,12 +169,8 @@ impl Churn {
         let index = self.any();
         let asked = self.another(index);
         let old = self.cluster[index].status_number("id").await;
-        self.cluster[index].kill();
-        fs::remove_dir_all(self.cluster[index].data_dir()).expect("wipe");
         let nobody = format!("localhost:{}", Ports::reserve().http);
-        let usual = self.cluster[index].usual_args();
-        self.cluster[index].set_args(usual);
-        self.cluster[index].add_args(["-join", &nobody]);
+        self.cluster.wipe(index, &[nobody]);
         self.cluster[index].spawn();
         let node = &self.cluster[index];
         let body = format!(
@@ -273,7 +268,7 @@ impl Churn {
 
 #[tokio::test]
 async fn nothing_is_lost_while_the_members_change() {
-    let changes = settings::rounds(10, 100);
+    let changes = settings::rounds(10, 300);
     let random = Random::new(settings::seed());
     let cluster = Cluster::builder().nodes(MEMBERS).start().await;
     let mut churn = Churn {

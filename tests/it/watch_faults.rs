@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use conclave_tests::campaign::{Kind, Nemesis, Schedule};
 use conclave_tests::http::assert_problem;
-use conclave_tests::load::watched_writes::WatchedWrites;
+use conclave_tests::load::watched_writes::{WatchedWrites, keys_below, wait_expired};
 use conclave_tests::said::measured;
 use conclave_tests::settings::{rounds, seed};
 use conclave_tests::sse::{EventStream, Opened, Subscription};
@@ -21,8 +21,6 @@ const PACE: Duration = Duration::from_millis(20);
 const WRITERS: usize = 4;
 /// Longest time for all resumes, by what CI wants.
 const RESUMED_WITHIN: Duration = Duration::from_secs(90);
-/// Longest time until all keys with a time to live are gone.
-const EXPIRED_WITHIN: Duration = Duration::from_secs(15);
 const SOON: Duration = Duration::from_secs(5);
 
 /// Returns what the watchers of the test ask for and how they break off.
@@ -84,7 +82,7 @@ async fn watchers_that_resume_anywhere_see_every_change_once_and_in_order() {
     Watcher::wait_resumes(&watchers, wanted, RESUMED_WITHIN).await;
     let written = writers.stop().await;
     cluster.leader().await;
-    all_expired(&cluster[0]).await;
+    wait_expired("", &cluster[0]).await;
     let last = cluster[1].put("/api/keys/last", "x").await;
     let end = last.json()["revision"].as_u64().expect("a revision");
     let resumes = resumed();
@@ -130,44 +128,10 @@ async fn watchers_that_resume_anywhere_see_every_change_once_and_in_order() {
     cluster.assert_converged().await;
 }
 
-/// Waits until no key has a time to live any more.
-async fn all_expired(node: &Node) {
-    wait_for("no key that expires", EXPIRED_WITHIN, async || {
-        let state = try_state_of(node).await?;
-        let left: Vec<_> = state
-            .iter()
-            .filter(|(_, one)| one.get("ttl_ms").is_some_and(Value::is_u64))
-            .collect();
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{left:?}"))
-        }
-    })
-    .await;
-}
-
 /// Reads every key that the canon may know.
 async fn state_of(node: &Node) -> BTreeMap<String, Value> {
-    let state = try_state_of(node).await;
+    let state = keys_below("", node).await;
     state.unwrap_or_else(|seen| panic!("{seen}"))
-}
-
-async fn try_state_of(node: &Node) -> Result<BTreeMap<String, Value>, String> {
-    let listed = node.get("/api/keys?limit=1000&level=consistent").await;
-    if listed.status != 200 {
-        return Err(format!("{listed:?}"));
-    }
-    let body = listed.json();
-    let items = body["keys"].as_array();
-    let items = items.unwrap_or_else(|| panic!("no list in {listed:?}"));
-    let named = items.iter().map(|one| {
-        (
-            one["key"].as_str().unwrap_or_default().to_owned(),
-            one.clone(),
-        )
-    });
-    Ok(named.collect())
 }
 
 /// The state is what the history adds up to.

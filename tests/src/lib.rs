@@ -16,18 +16,19 @@
 //! - [`campaign`]: load and faults together, for a history.
 //! - [`history`]: the checker of linearizability.
 //! - [`watch`]: watchers of change streams, and the checker of what they saw.
-//! - [`wait`], [`random`], [`said`] and [`settings`]: the small tools of all of them.
+//! - [`wait`], [`random`], [`spread`], [`said`] and [`settings`]: the small tools of all of them.
 //!
 //! What they read from the environment:
 //!
 //! - `CONCLAVE_BIN`: the binary to test; else `conclave` next to the test's own executable, which is
 //!   built when that is needed.
 //! - `CONCLAVE_TEST_SEED`: repeats the faults or requests of a random test, which prints its seed.
-//! - `CONCLAVE_TEST_FULL`: `1` makes the long tests do ten times as much, for minutes to hours.
+//! - `CONCLAVE_TEST_FULL`: `1` makes the long tests do ten times as much and more, for minutes to hours.
 //! - `CONCLAVE_TEST_READS`: stale reads under faults; 20,000 when not said.
 //! - `CONCLAVE_TEST_REQUESTS`: random requests; 10,000 when not said.
 //! - `CONCLAVE_TEST_CAMPAIGN_SECONDS`: length of the long campaign; 60 when not said.
 //! - `CONCLAVE_TEST_PAUSES`: frozen leaders with `default` reads waiting; 3 when not said.
+//! - `CONCLAVE_TEST_CHAOS_SECONDS`: length of the campaign with several faults at once; 20 when not said.
 
 pub mod campaign;
 pub mod cluster;
@@ -38,6 +39,7 @@ pub mod load;
 pub mod random;
 pub mod said;
 pub mod settings;
+pub mod spread;
 pub mod sse;
 pub mod wait;
 pub mod watch;

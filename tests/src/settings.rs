@@ -13,6 +13,7 @@ pub const READS: &str = "CONCLAVE_TEST_READS";
 pub const REQUESTS: &str = "CONCLAVE_TEST_REQUESTS";
 pub const CAMPAIGN_SECONDS: &str = "CONCLAVE_TEST_CAMPAIGN_SECONDS";
 pub const PAUSES: &str = "CONCLAVE_TEST_PAUSES";
+pub const CHAOS_SECONDS: &str = "CONCLAVE_TEST_CHAOS_SECONDS";
 pub(crate) const BINARY: &str = "CONCLAVE_BIN";
 
 /// Returns the seed that is asked for, else a new one, and says which: it repeats a failed run.

@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use super::Campaign;
 use super::keys::{Keys, Ticket};
 use super::worker::Worker;
-use crate::cluster::{Cluster, Node};
 use crate::history::{Call, End, History, Stopwatch};
 use crate::random::Random;
 use crate::wait::before_retry;
@@ -18,6 +16,20 @@ use crate::wait::before_retry;
 const STAY: usize = 100;
 /// Longest time until a key takes a write after everything was healed.
 const SETTLED_WITHIN: Duration = Duration::from_secs(20);
+
+/// What the clients do.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) seed: u64,
+    /// Begins all of their keys, and those of nobody else.
+    pub(super) prefix: String,
+    /// Level of the reads.
+    pub(super) level: &'static str,
+    pub(super) clients: u32,
+    /// Answers that they need, and the time in which they are to get them.
+    pub(super) answers: usize,
+    pub(super) length: Duration,
+}
 
 /// Running clients.
 #[derive(Debug)]
@@ -61,26 +73,26 @@ struct Setting {
 }
 
 impl Load {
-    pub(super) fn start(cluster: &Cluster, campaign: &Campaign) -> Self {
+    pub(super) fn start(addresses: &[String], plan: &Plan) -> Self {
         let setting = Setting {
-            seed: campaign.seed,
-            clients: campaign.clients,
-            addresses: cluster.nodes().iter().map(Node::http_address).collect(),
+            seed: plan.seed,
+            clients: plan.clients,
+            addresses: addresses.to_vec(),
             clock: Stopwatch::start(),
         };
         let stop = Arc::new(AtomicBool::new(false));
         let pace = Pace {
             answered: Arc::default(),
-            wanted: campaign.answers,
+            wanted: plan.answers,
             began: Instant::now(),
-            length: campaign.length,
+            length: plan.length,
         };
-        let keys = Arc::new(Mutex::new(Keys::new(format!("c/{:x}", campaign.seed))));
+        let keys = Arc::new(Mutex::new(Keys::new(plan.prefix.clone())));
         let tasks = (0..setting.clients).map(|number| {
             let client = Client {
                 worker: setting.worker(number),
                 random: setting.random(number),
-                level: campaign.level,
+                level: plan.level,
                 stop: Arc::clone(&stop),
                 pace: pace.clone(),
                 keys: Arc::clone(&keys),
@@ -202,12 +214,13 @@ pub(super) struct Ran {
 }
 
 impl Ran {
-    /// Reads every key, writes it and reads it again, and returns everything.
+    /// Reads every key, writes it and reads it again, at those nodes, and returns everything.
     ///
     /// # Panics
     ///
     /// A key does not take it within [`SETTLED_WITHIN`] although everything is healed.
-    pub(super) async fn settle(self) -> History {
+    pub(super) async fn settle(mut self, addresses: &[String]) -> History {
+        self.setting.addresses = addresses.to_vec();
         let clients = self.setting.clients;
         let mut shares = vec![Vec::new(); self.setting.clients as usize];
         let places = (0..shares.len()).cycle();

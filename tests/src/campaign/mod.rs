@@ -2,8 +2,10 @@
 //!
 //! Clients work on a few keys at a time while nodes are killed, frozen and cut off, one after
 //! another, by a schedule that follows from the seed. Afterwards everything is healed, and every
-//! key must take a write and be read. The history is for `history::check`.
+//! key must take a write and be read. The history is for `history::check`. With many kinds of load
+//! and several faults at once it is [`chaos`].
 
+pub mod chaos;
 mod keys;
 mod load;
 mod nemesis;
@@ -13,9 +15,9 @@ mod worker;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Node};
 use crate::history::{Counts, History};
-use load::Load;
+use load::{Load, Plan};
 pub use nemesis::{Done, Event, Kind, Nemesis, Schedule};
 pub use paused::{Clocks, Paused, pause_leaders};
 pub use worker::{Worker, classify};
@@ -86,7 +88,16 @@ impl Campaign {
     /// A node does not come back, a key does not take a write, or an answer breaks the contract.
     pub async fn run(self, cluster: &mut Cluster) -> Record {
         let began = Instant::now();
-        let load = Load::start(cluster, &self);
+        let addresses: Vec<_> = cluster.nodes().iter().map(Node::http_address).collect();
+        let plan = Plan {
+            seed: self.seed,
+            prefix: format!("c/{:x}", self.seed),
+            level: self.level,
+            clients: self.clients,
+            answers: self.answers,
+            length: self.length,
+        };
+        let load = Load::start(&addresses, &plan);
         let mut nemesis = Nemesis::default();
         let schedule = Schedule::new(self.seed, &self.kinds);
         let round = schedule.round();
@@ -103,7 +114,7 @@ impl Campaign {
         let counts = ran.history.counts();
 
         cluster.leader().await;
-        let history = ran.settle().await;
+        let history = ran.settle(&addresses).await;
         cluster.assert_converged().await;
         Record {
             seed: self.seed,

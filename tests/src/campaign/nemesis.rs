@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::cluster::Cluster;
-use crate::faults::links::Links;
 use crate::random::Random;
 use crate::wait;
 
@@ -51,7 +50,7 @@ pub struct Event {
 
 /// Which of a node's links are cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
+pub(super) enum Shape {
     Isolated,
     /// It hears nobody.
     Deaf,
@@ -123,12 +122,13 @@ impl Iterator for Schedule {
     }
 }
 
-fn within((least, most): (usize, usize), random: &mut Random) -> Duration {
+/// Returns a time between two, in milliseconds.
+pub(super) fn within((least, most): (usize, usize), random: &mut Random) -> Duration {
     let milliseconds = least + random.below(most - least + 1);
     Duration::from_millis(u64::try_from(milliseconds).unwrap_or(u64::MAX))
 }
 
-fn shuffle<T>(items: &mut [T], random: &mut Random) {
+pub(super) fn shuffle<T>(items: &mut [T], random: &mut Random) {
     for last in (1..items.len()).rev() {
         items.swap(last, random.below(last + 1));
     }
@@ -167,7 +167,9 @@ impl Nemesis {
             }
             Kind::Cut => {
                 let links = cluster.links();
-                cut(&links, node, &others_than(node, cluster), event.shape);
+                for (from, to) in event.shape.cuts(node, &others_than(node, cluster)) {
+                    links.cut(from, to);
+                }
                 wait::pass(event.lasts).await;
                 links.heal();
             }
@@ -185,13 +187,16 @@ fn others_than(node: usize, cluster: &Cluster) -> Vec<usize> {
     nodes.filter(|other| *other != node).collect()
 }
 
-fn cut(links: &Links, node: usize, others: &[usize], shape: Shape) {
-    for other in others {
-        match shape {
-            Shape::Isolated => links.partition(&[node], &[*other]),
-            Shape::Deaf => links.cut(*other, node),
-            Shape::Mute => links.cut(node, *other),
-            Shape::OneLink => return links.partition(&[node], &[*other]),
+impl Shape {
+    /// Returns what is cut of a node's links: from, to.
+    pub(super) fn cuts(self, node: usize, others: &[usize]) -> Vec<(usize, usize)> {
+        let there = others.iter().map(|other| (node, *other));
+        let back = others.iter().map(|other| (*other, node));
+        match self {
+            Self::Isolated => there.chain(back).collect(),
+            Self::Deaf => back.collect(),
+            Self::Mute => there.collect(),
+            Self::OneLink => there.take(1).chain(back.take(1)).collect(),
         }
     }
 }

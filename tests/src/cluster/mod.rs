@@ -12,6 +12,8 @@ pub mod ports;
 pub mod run;
 pub mod usage;
 
+use std::fs;
+use std::io::ErrorKind;
 use std::ops::{Index, IndexMut};
 use std::path::Path;
 use std::time::Duration;
@@ -69,7 +71,15 @@ impl Cluster {
     ///
     /// A node does not start.
     pub async fn form(&mut self) {
-        let wanted = self.nodes.len();
+        self.form_of(self.nodes.len()).await;
+    }
+
+    /// Does the same with the first `wanted` of the nodes; the others stay down.
+    ///
+    /// # Panics
+    ///
+    /// A node does not start.
+    pub async fn form_of(&mut self, wanted: usize) {
         self.start_fresh(0).await;
         let first = self.nodes[0].http_address();
         for index in 1..wanted {
@@ -105,6 +115,28 @@ impl Cluster {
             .collect();
         node.set_env(&env);
         node
+    }
+
+    /// Kills a node, takes its data away, and lets it join through those addresses when it is started.
+    ///
+    /// # Panics
+    ///
+    /// Its directory cannot be removed.
+    pub fn wipe(&mut self, index: usize, join: &[String]) {
+        let node = &mut self.nodes[index];
+        node.kill();
+        let removed = fs::remove_dir_all(node.data_dir());
+        let is_gone = match &removed {
+            Ok(()) => true,
+            Err(error) => error.kind() == ErrorKind::NotFound,
+        };
+        assert!(is_gone, "wipe {}: {removed:?}", node.name());
+        let usual = node.usual_args();
+        node.set_args(usual);
+        node.add_args(self.args.iter().cloned());
+        for address in join {
+            node.add_args(["-join", address]);
+        }
     }
 
     /// Starts a node with an empty directory, on other ports when its own were taken meanwhile.

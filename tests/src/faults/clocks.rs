@@ -9,6 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde_json::Value;
+
 use crate::cluster::Node;
 use crate::wait::wait_for;
 
@@ -107,18 +109,29 @@ impl WallClock {
         let what = format!("{} at {seconds:+} s", node.name());
         wait_for(&what, SHOWN_WITHIN, async || {
             let status = node.try_status().await?;
-            let wanted = now_ms().saturating_add_signed(seconds * 1_000);
-            match status["now_ms"].as_u64() {
-                Some(shown) if shown.abs_diff(wanted) < NEAR_MS => Ok(()),
-                shown => Err(format!("{shown:?}, not {wanted}")),
+            match shows(&status, seconds) {
+                true => Ok(()),
+                false => Err(status["now_ms"].to_string()),
             }
         })
         .await;
     }
 
-    fn set(&self, seconds: i64) {
+    /// Sets the clock to the real time and so many seconds, whether the node runs or not.
+    ///
+    /// # Panics
+    ///
+    /// The file cannot be written.
+    pub fn set(&self, seconds: i64) {
         write(&self.file, &format!("{seconds:+}\n"));
     }
+}
+
+/// Returns whether a node's status has the real time and so many seconds.
+pub(crate) fn shows(status: &Value, seconds: i64) -> bool {
+    let wanted = now_ms().saturating_add_signed(seconds * 1_000);
+    let shown = status["now_ms"].as_u64();
+    shown.is_some_and(|shown| shown.abs_diff(wanted) < NEAR_MS)
 }
 
 /// Writes a file that the library reads; by a rename, so that it never reads half of it.

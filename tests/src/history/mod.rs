@@ -15,6 +15,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 
 pub use search::Limits;
@@ -147,6 +148,14 @@ pub struct Counts {
     pub open: usize,
 }
 
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.answered += other.answered;
+        self.failed += other.failed;
+        self.open += other.open;
+    }
+}
+
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -184,6 +193,13 @@ impl History {
     /// Returns the keys in their order.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.keys.keys().map(String::as_str)
+    }
+
+    /// Returns the number of acknowledged writes.
+    #[must_use]
+    pub fn writes(&self) -> usize {
+        let operations = self.keys.values().flatten();
+        operations.filter_map(Operation::acknowledged).count()
     }
 
     /// Returns how the operations ended.

@@ -25,9 +25,11 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 const SETTLED_ONE_IN: usize = 4;
 
 /// How much is counted, and by whom.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     pub seed: u64,
+    /// Begins the names of the counters.
+    pub prefix: String,
     pub clients: usize,
     pub counters: usize,
     /// Increments of all clients together.
@@ -38,6 +40,8 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Increments {
     plan: Plan,
+    /// Increments that nobody has begun.
+    tickets: Arc<AtomicU64>,
     done: Arc<AtomicU64>,
     tasks: Vec<JoinHandle<Tally>>,
 }
@@ -54,6 +58,7 @@ impl Increments {
                 name: format!("{:x}-{number}", plan.seed),
                 nodes: nodes.map(|node| node.with_timeout(ANSWER_WITHIN)).collect(),
                 node: 0,
+                prefix: plan.prefix.clone(),
                 counters: plan.counters,
                 random: Random::new(plan.seed ^ (number as u64 + 1)),
                 requests: 0,
@@ -64,7 +69,22 @@ impl Increments {
             tokio::spawn(client.run())
         });
         let tasks = tasks.collect();
-        Self { plan, done, tasks }
+        Self {
+            plan,
+            tickets,
+            done,
+            tasks,
+        }
+    }
+
+    /// Lets nobody begin another increment, and returns what the clients saw.
+    ///
+    /// # Panics
+    ///
+    /// What was begun is not done within `deadline`, or a client has panicked.
+    pub async fn stop(self, deadline: Duration) -> Tally {
+        self.tickets.store(0, Ordering::Relaxed);
+        self.finish(deadline).await
     }
 
     /// Waits until `increments` are done in all.
@@ -152,6 +172,16 @@ impl Tally {
     ///
     /// An increment is lost or counted twice.
     pub async fn assert_counted_once(&self, node: &Node) {
+        let wrong = self.wrong_at(node).await;
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    /// Returns what [`Self::assert_counted_once`] would complain of.
+    ///
+    /// # Panics
+    ///
+    /// A counter cannot be read.
+    pub async fn wrong_at(&self, node: &Node) -> Vec<String> {
         let mut sum = 0;
         let mut wrong = Vec::new();
         for (counter, values) in &self.counted {
@@ -167,11 +197,13 @@ impl Tally {
             }
         }
         let successes = self.successes();
-        assert!(
-            sum == successes && wrong.is_empty(),
-            "{sum} counted at {}, {successes} increments succeeded: {wrong:?}",
-            node.name()
-        );
+        if sum != successes || !wrong.is_empty() {
+            let name = node.name();
+            wrong.push(format!(
+                "{sum} counted at {name}, {successes} increments succeeded"
+            ));
+        }
+        wrong
     }
 }
 
@@ -191,6 +223,7 @@ struct Counting {
     nodes: Vec<Client>,
     /// Where the next request goes.
     node: usize,
+    prefix: String,
     counters: usize,
     random: Random,
     requests: u64,
@@ -204,7 +237,7 @@ impl Counting {
         let next = |left: u64| left.checked_sub(1);
         let (all, none) = (Ordering::Relaxed, Ordering::Relaxed);
         while self.tickets.fetch_update(all, none, next).is_ok() {
-            let counter = format!("counter/{}", self.random.below(self.counters));
+            let counter = format!("{}{}", self.prefix, self.random.below(self.counters));
             self.node = self.random.below(self.nodes.len());
             let (value, revision) = self.increment(&counter).await;
             let values = self.tally.counted.entry(counter).or_default();

@@ -3,6 +3,7 @@
 //! All write the same few keys, each value is written once, and everything is written down as
 //! [`Written`]: what it changes, and the revision or that it was refused or may be anywhere.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,9 +11,10 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::task::JoinHandle;
 
+use crate::cluster::Node;
 use crate::http::{Client, Failure, Request, Response};
 use crate::random::Random;
-use crate::wait::{self, before_retry};
+use crate::wait::{self, before_retry, wait_for};
 use crate::watch::Written;
 
 /// First parts of the keys; watchers ask for some of them.
@@ -23,6 +25,8 @@ const KEYS: usize = 8;
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Most keys of one transaction.
 const TOGETHER: usize = 5;
+/// Longest time until all keys with a time to live are gone.
+const EXPIRED_WITHIN: Duration = Duration::from_secs(15);
 /// Longest padding of a value when none is said, bytes.
 const PADDING: usize = 200;
 
@@ -38,7 +42,19 @@ impl WatchedWrites {
     /// Starts so many clients, with values of the seed's own, each of which pauses for about `pace` between two writes.
     #[must_use]
     pub fn start(addresses: &[String], clients: usize, pace: Duration, seed: u64) -> Self {
-        Self::start_with_values(addresses, clients, pace, seed, PADDING)
+        Self::begin("", addresses, clients, pace, seed, PADDING)
+    }
+
+    /// Like [`Self::start`], with keys that begin with `prefix`.
+    #[must_use]
+    pub fn start_below(
+        prefix: &str,
+        addresses: &[String],
+        clients: usize,
+        pace: Duration,
+        seed: u64,
+    ) -> Self {
+        Self::begin(prefix, addresses, clients, pace, seed, PADDING)
     }
 
     /// Like [`Self::start`], with values of all lengths up to about `most` bytes.
@@ -50,11 +66,23 @@ impl WatchedWrites {
         seed: u64,
         most: usize,
     ) -> Self {
+        Self::begin("", addresses, clients, pace, seed, most)
+    }
+
+    fn begin(
+        prefix: &str,
+        addresses: &[String],
+        clients: usize,
+        pace: Duration,
+        seed: u64,
+        most: usize,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicU64::new(0));
         let tasks = (0..clients).map(|number| {
             let writer = Writer {
                 name: format!("{seed:x}-{number}"),
+                prefix: prefix.to_owned(),
                 addresses: addresses.to_vec(),
                 random: Random::new(seed ^ (number as u64 + 1)),
                 pace,
@@ -101,11 +129,55 @@ impl Drop for WatchedWrites {
     }
 }
 
+/// Returns the keys that begin with `prefix`, with what the API says of each; no more than a test
+/// like these has.
+///
+/// # Errors
+///
+/// The node answers something else.
+///
+/// # Panics
+///
+/// It answers a list without keys.
+pub async fn keys_below(prefix: &str, node: &Node) -> Result<BTreeMap<String, Value>, String> {
+    let target = format!("/api/keys?prefix={prefix}&limit=1000&level=consistent");
+    let listed = node.get(&target).await;
+    if listed.status != 200 {
+        return Err(format!("{listed:?}"));
+    }
+    let body = listed.json();
+    let items = body["keys"].as_array();
+    let items = items.unwrap_or_else(|| panic!("no list in {listed:?}"));
+    let name = |one: &Value| one["key"].as_str().unwrap_or_default().to_owned();
+    Ok(items.iter().map(|one| (name(one), one.clone())).collect())
+}
+
+/// Waits until no key that begins with `prefix` has a time to live any more.
+///
+/// # Panics
+///
+/// One has after fifteen seconds.
+pub async fn wait_expired(prefix: &str, node: &Node) {
+    wait_for("no key that expires", EXPIRED_WITHIN, async || {
+        let keys = keys_below(prefix, node).await?;
+        let expires = |one: &Value| one.get("ttl_ms").is_some_and(Value::is_u64);
+        let left: Vec<_> = keys.values().filter(|one| expires(one)).collect();
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    })
+    .await;
+}
+
 type Effect = (&'static str, String, Option<String>);
 
 struct Writer {
     /// Begins all of its values; of no other writer's of the test.
     name: String,
+    /// Begins all of their keys.
+    prefix: String,
     addresses: Vec<String>,
     random: Random,
     pace: Duration,
@@ -145,7 +217,8 @@ impl Writer {
 
     fn key(&mut self) -> String {
         let folder = self.random.pick(&FOLDERS);
-        format!("{folder}{}", self.random.below(KEYS))
+        let number = self.random.below(KEYS);
+        format!("{}{folder}{number}", self.prefix)
     }
 
     fn value(&mut self) -> String {

@@ -4,6 +4,7 @@
 //! `"applied":"no"`, or no connection, means that it is certainly not there; everything else is
 //! unknown: it may or may not be there, but only with its own value.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +16,10 @@ use crate::http::{Client, Failure, Request, Response};
 use crate::random::{Random, fresh_seed};
 use crate::wait::{before_retry, wait_for};
 
+/// Keys in one folder: fewer than one recursive delete takes.
+const FOLDER: usize = 1_000;
+/// Clients that read what was written, at the end.
+const READERS: usize = 4;
 /// Longest wait of a writer for one answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -56,16 +61,26 @@ impl Writers {
         Self::start_with_values(addresses, clients, 0)
     }
 
+    /// Like [`Self::start`], with keys that begin with `prefix`.
+    #[must_use]
+    pub fn start_below(prefix: &str, addresses: &[String], clients: usize) -> Self {
+        Self::begin(prefix, addresses, clients, 0)
+    }
+
     /// Like [`Self::start`], with values of all lengths up to about `most` bytes.
     #[must_use]
     pub fn start_with_values(addresses: &[String], clients: usize, most: usize) -> Self {
+        Self::begin("", addresses, clients, most)
+    }
+
+    fn begin(prefix: &str, addresses: &[String], clients: usize, most: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicU64::new(0));
         let addresses: Addresses = Arc::new(Mutex::new(addresses.to_vec()));
         let run = fresh_seed();
         let tasks = (0..clients).map(|number| {
             let writer = Writer {
-                prefix: format!("w/{run:x}/{number}"),
+                prefix: format!("{prefix}w/{run:x}/{number}"),
                 addresses: Arc::clone(&addresses),
                 place: number,
                 padding: (Random::new(run), most),
@@ -160,7 +175,8 @@ impl Writer {
         let mut attempts = Vec::new();
         let mut client = self.connect();
         while !self.stop.load(Ordering::Relaxed) {
-            let key = format!("{}/{}", self.prefix, attempts.len());
+            let number = attempts.len();
+            let key = format!("{}/{}/{number}", self.prefix, number / FOLDER);
             let (random, most) = &mut self.padding;
             let padding = "+".repeat(random.below(*most + 1));
             let value = format!("value of {key}{padding}");
@@ -248,16 +264,35 @@ impl WriteLog {
     /// Returns the longest time in which no write was acknowledged, all clients together.
     #[must_use]
     pub fn longest_pause(&self) -> Duration {
-        let mut ends: Vec<_> = self
-            .attempts
-            .iter()
-            .filter(|attempt| matches!(attempt.outcome, Outcome::Acknowledged { .. }))
-            .map(|attempt| attempt.ended)
-            .collect();
-        ends.push(self.started);
-        ends.sort_unstable();
+        let ends = self.acknowledgements();
         let pauses = ends.windows(2).map(|pair| pair[1] - pair[0]);
         pauses.max().unwrap_or_default()
+    }
+
+    /// Returns for each time, from and to, the longest such pause of which at least a part is in it.
+    #[must_use]
+    pub fn longest_pauses(&self, times: &[(Instant, Instant)]) -> Vec<Duration> {
+        let ends = self.acknowledgements();
+        let longest = times.iter().map(|(from, to)| {
+            let first = ends.partition_point(|end| end <= from).saturating_sub(1);
+            let last = ends.partition_point(|end| end < to) + 1;
+            let within = &ends[first.min(ends.len())..last.min(ends.len())];
+            let pauses = within.windows(2).map(|pair| pair[1] - pair[0]);
+            pauses.max().unwrap_or_default()
+        });
+        longest.collect()
+    }
+
+    /// Returns when writes were acknowledged, in order, after the start of the clients.
+    fn acknowledgements(&self) -> Vec<Instant> {
+        let acknowledged = self
+            .attempts
+            .iter()
+            .filter(|attempt| matches!(attempt.outcome, Outcome::Acknowledged { .. }));
+        let mut ends: Vec<_> = acknowledged.map(|attempt| attempt.ended).collect();
+        ends.push(self.started);
+        ends.sort_unstable();
+        ends
     }
 
     /// Reads every key at `node`: what was acknowledged is there under its revision, what was
@@ -280,17 +315,40 @@ impl WriteLog {
 
     /// Returns what [`Self::assert_kept`] would complain of, a line for each key.
     pub async fn wrong_at(&self, node: &Node, level: &str) -> Vec<String> {
-        let mut client = node.client();
-        let mut wrong = Vec::new();
-        for attempt in &self.attempts {
-            let request = Request::get(&format!("/api/keys/{}?level={level}", attempt.key));
-            match client.send(&request).await {
-                Ok(response) => wrong.extend(judge(attempt, &response)),
-                Err(failure) => wrong.push(format!("{}: {failure}", attempt.key)),
-            }
-        }
-        wrong
+        let share = self.attempts.len().div_ceil(READERS).max(1);
+        let mut shares = self.attempts.chunks(share);
+        let mut read = || wrong_of(shares.next().unwrap_or_default(), node, level);
+        let (a, b, c, d) = tokio::join!(read(), read(), read(), read());
+        [a, b, c, d].concat()
     }
+
+    /// Deletes all that may be there.
+    ///
+    /// # Panics
+    ///
+    /// A delete fails.
+    pub async fn remove_all(&self, node: &Node) {
+        let folder = |attempt: &Attempt| attempt.key.rsplit_once('/').map(|(to, _)| to.to_owned());
+        let folders: BTreeSet<_> = self.attempts.iter().filter_map(folder).collect();
+        for folder in folders {
+            let target = format!("/api/keys/{folder}/?recursive=true");
+            node.delete(&target).await.expect_status(200);
+        }
+    }
+}
+
+/// Reads some of what was written.
+async fn wrong_of(attempts: &[Attempt], node: &Node, level: &str) -> Vec<String> {
+    let mut client = node.client();
+    let mut wrong = Vec::new();
+    for attempt in attempts {
+        let request = Request::get(&format!("/api/keys/{}?level={level}", attempt.key));
+        match client.send(&request).await {
+            Ok(response) => wrong.extend(judge(attempt, &response)),
+            Err(failure) => wrong.push(format!("{}: {failure}", attempt.key)),
+        }
+    }
+    wrong
 }
 
 /// Returns what is wrong with a read of the attempt's key.
@@ -305,4 +363,46 @@ fn judge(attempt: &Attempt, read: &Response) -> Option<String> {
         Outcome::Unknown => there || read.status == 404,
     };
     (!right).then(|| format!("{} was {:?}, now {read:?}", attempt.key, attempt.outcome))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_belongs_to_every_time_that_it_touches() {
+        let started = Instant::now();
+        let at = |ms| started + Duration::from_millis(ms);
+        let attempt = |(ms, outcome)| Attempt {
+            key: String::new(),
+            value: String::new(),
+            outcome,
+            ended: at(ms),
+        };
+        let acknowledged = Outcome::Acknowledged { revision: 1 };
+        let attempts = [
+            (10, acknowledged),
+            (40, Outcome::Unknown),
+            (110, acknowledged),
+            (120, acknowledged),
+            (320, acknowledged),
+        ];
+        let log = WriteLog {
+            attempts: attempts.map(attempt).into(),
+            started,
+        };
+        assert_eq!(log.longest_pause(), Duration::from_millis(200));
+        let times = [
+            (20, 30),
+            (105, 115),
+            (115, 118),
+            (0, 400),
+            (50, 130),
+            (330, 400),
+        ];
+        let times = times.map(|(from, to)| (at(from), at(to)));
+        let pauses = log.longest_pauses(&times);
+        let pauses: Vec<_> = pauses.iter().map(Duration::as_millis).collect();
+        assert_eq!(pauses, [100, 100, 10, 200, 200, 0]);
+    }
 }

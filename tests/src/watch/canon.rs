@@ -50,7 +50,16 @@ impl Canon {
     ///
     /// The stream ends or stops before, or breaks its form.
     pub async fn read(address: &str, until: u64) -> Self {
-        let request = Subscription::all().since(1);
+        Self::read_part(address, &Subscription::all(), 1, until).await
+    }
+
+    /// Reads what a node's stream tells of some keys after a revision, up to and with another.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::read`].
+    pub async fn read_part(address: &str, asked: &Subscription, after: u64, until: u64) -> Self {
+        let request = asked.since(after);
         let mut stream = EventStream::expect_open(address, &request).await;
         let mut canon = Self::default();
         let mut group: Vec<Change> = Vec::new();

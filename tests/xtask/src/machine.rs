@@ -1,39 +1,44 @@
-//! What a report says of the machine, the day and the commit.
+//! When, where and of what a report was made.
 
-use std::fs;
+use std::{env, fs, thread};
 
 use crate::{process::output_of, workspace::Workspace};
 
-const UNKNOWN: &str = "?";
-
-/// Returns a few lines of Markdown.
+/// Returns a list of date, commit and machine.
 pub(crate) fn describe(workspace: &Workspace) -> String {
-    let of = |program: &str, arguments: &[&str]| {
+    let ask = |program: &str, arguments: &[&str]| {
         let mut command = workspace.command(program);
         command.args(arguments);
-        output_of(command)
+        output_of(command).unwrap_or_else(|| "?".to_owned())
     };
-    let date = of("date", &["-u", "+%Y-%m-%d"]);
-    let commit = of("git", &["describe", "--always", "--dirty"]);
-    let kernel = of("uname", &["-sr"]);
-    let cores = of("nproc", &[]);
-    let known = |text: Option<String>| text.unwrap_or_else(|| UNKNOWN.to_owned());
+    let commit = ask("git", &["rev-parse", "--short=12", "HEAD"]);
+    let changed = match ask("git", &["status", "--porcelain"]).is_empty() {
+        true => "",
+        false => ", with changes that are not committed",
+    };
+    let folder = env::temp_dir();
+    let cores = thread::available_parallelism().map_or(0, usize::from);
     format!(
-        "- day: {}\n- commit: {}\n- processor: {}, {} cores\n- memory: {}\n- system: {}\n",
-        known(date),
-        known(commit),
-        known(field("/proc/cpuinfo", "model name")),
-        known(cores),
-        known(field("/proc/meminfo", "MemTotal")),
-        known(kernel),
+        "- date: {}\n- commit: {commit}{changed}\n- processor: {}, {cores} cores\n- memory: {} MiB\n\
+         - kernel: {}\n- file system of the nodes: {}\n",
+        ask("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
+        field("/proc/cpuinfo", "model name"),
+        memory_mib(),
+        ask("uname", &["-sr"]),
+        ask("stat", &["-f", "-c", "%T", &folder.to_string_lossy()]),
     )
 }
 
-/// Returns the first value of that name in a file of `name: value` lines.
-fn field(path: &str, name: &str) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
-    text.lines().find_map(|line| {
-        let (found, value) = line.split_once(':')?;
-        (found.trim() == name).then(|| value.trim().to_owned())
-    })
+fn memory_mib() -> u64 {
+    let kib = field("/proc/meminfo", "MemTotal");
+    let kib = kib.trim_end_matches(" kB").parse::<u64>();
+    kib.unwrap_or(0) / 1_024
+}
+
+/// Returns what a file of the kernel says of a name.
+fn field(path: &str, name: &str) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let value = line.and_then(|line| line.split_once(':'));
+    value.map_or_else(|| "?".to_owned(), |(_, value)| value.trim().to_owned())
 }

@@ -174,6 +174,11 @@ impl Links {
             .send_modify(|rules| rules.reset(one, other));
     }
 
+    /// Takes a cut away: what one node sends to another flows on. Delays and losses stay.
+    pub fn mend(&self, from: usize, to: usize) {
+        self.change(&[(from, to)], |rule| rule.cut = false);
+    }
+
     /// Takes all rules away: what was held back flows on.
     pub fn heal(&self) {
         self.0.shared.rules.send_modify(Rules::heal);
