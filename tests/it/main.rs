@@ -6,6 +6,7 @@ mod cluster;
 mod configuration;
 mod dashboard;
 mod discovery;
+mod etcd;
 mod failures;
 mod formation;
 mod gaps;

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 use super::Campaign;
+use super::dialect::Dialect;
 use super::keys::{Keys, Ticket};
+use super::system::System;
 use super::worker::Worker;
-use crate::cluster::{Cluster, Node};
 use crate::history::{Call, End, History, Stopwatch};
 use crate::random::Random;
 use crate::wait::before_retry;
@@ -56,16 +57,18 @@ impl Pace {
 struct Setting {
     seed: u64,
     clients: u32,
+    dialect: Dialect,
     addresses: Vec<String>,
     clock: Stopwatch,
 }
 
 impl Load {
-    pub(super) fn start(cluster: &Cluster, campaign: &Campaign) -> Self {
+    pub(super) fn start<S: System>(cluster: &S, campaign: &Campaign) -> Self {
         let setting = Setting {
             seed: campaign.seed,
             clients: campaign.clients,
-            addresses: cluster.nodes().iter().map(Node::http_address).collect(),
+            dialect: S::DIALECT,
+            addresses: cluster.all_addresses(),
             clock: Stopwatch::start(),
         };
         let stop = Arc::new(AtomicBool::new(false));
@@ -130,7 +133,8 @@ pub(super) async fn joined(tasks: impl IntoIterator<Item = JoinHandle<History>>)
 impl Setting {
     fn worker(&self, number: u32) -> Worker {
         // Those that settle come after those that ran: their values differ.
-        Worker::new(number, 2 * self.clients, self.clock, &self.addresses)
+        let worker = Worker::new(number, 2 * self.clients, self.clock, &self.addresses);
+        worker.speaking(self.dialect)
     }
 
     /// Each client has numbers of its own.

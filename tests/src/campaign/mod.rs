@@ -4,21 +4,24 @@
 //! another, by a schedule that follows from the seed. Afterwards everything is healed, and every
 //! key must take a write and be read. The history is for `history::check`.
 
+mod dialect;
 mod keys;
 mod load;
 mod nemesis;
 mod paused;
+mod system;
 mod worker;
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::cluster::Cluster;
 use crate::history::{Counts, History};
+pub use dialect::{Dialect, classify};
 use load::Load;
 pub use nemesis::{Done, Event, Kind, Nemesis, Schedule};
 pub use paused::{Clocks, Paused, pause_leaders};
-pub use worker::{Worker, classify};
+pub use system::System;
+pub use worker::Worker;
 
 /// A campaign on a busy machine goes on for this many times its length to get its answers.
 const LONGER: u32 = 3;
@@ -84,7 +87,7 @@ impl Campaign {
     /// # Panics
     ///
     /// A node does not come back, a key does not take a write, or an answer breaks the contract.
-    pub async fn run(self, cluster: &mut Cluster) -> Record {
+    pub async fn run(self, cluster: &mut impl System) -> Record {
         let began = Instant::now();
         let load = Load::start(cluster, &self);
         let mut nemesis = Nemesis::default();

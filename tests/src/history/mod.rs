@@ -104,7 +104,8 @@ impl Operation {
     }
 
     /// Returns the revision of an acknowledged write.
-    const fn acknowledged(&self) -> Option<u64> {
+    #[must_use]
+    pub const fn acknowledged(&self) -> Option<u64> {
         match self.answer() {
             Some(Answer::Written { revision } | Answer::Deleted { revision }) => Some(*revision),
             _ => None,
@@ -184,6 +185,12 @@ impl History {
     /// Returns the keys in their order.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.keys.keys().map(String::as_str)
+    }
+
+    /// Returns all operations, each with its key.
+    pub fn operations(&self) -> impl Iterator<Item = (&str, &Operation)> {
+        let keys = self.keys.iter();
+        keys.flat_map(|(key, all)| all.iter().map(move |one| (key.as_str(), one)))
     }
 
     /// Returns how the operations ended.
