@@ -20,7 +20,7 @@ const ANSWERS_A_SECOND: u64 = 400;
 /// While every change goes to all watchers, too.
 const WATCHED_ANSWERS_A_SECOND: u64 = 150;
 /// Streams that watchers must open again in each minute.
-const RESUMES_A_MINUTE: u64 = 500;
+const RESUMES_A_MINUTE: u64 = 200;
 const KINDS: [Kind; 2] = [Kind::Kill, Kind::Pause];
 
 #[tokio::test]
