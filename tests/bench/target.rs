@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use conclave_tests::cluster::usage;
+use conclave_tests::etcd::Members;
 use conclave_tests::{Client, Cluster, Node, Request};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::etcd::{self, Members};
+use crate::etcd;
 use crate::floor::Handlers;
 use crate::histogram::Histogram;
 use crate::load::Protocol;
@@ -73,7 +74,7 @@ impl Target {
     ///
     /// They do not start, or do not.
     pub(crate) async fn open_etcd(binary: &Path, value_bytes: usize) -> Result<Self> {
-        let members = Members::start(binary)?;
+        let members = Members::start(binary);
         let mut target = Self {
             name: "etcd",
             protocol: Protocol::Grpc,

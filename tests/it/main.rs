@@ -8,6 +8,7 @@ mod configuration;
 mod dashboard;
 mod discovery;
 mod disk_full;
+mod etcd;
 mod failed_sync;
 mod failures;
 mod formation;

@@ -9,6 +9,7 @@
 //! Where things are:
 //!
 //! - [`cluster`]: processes of the binary, their ports, what they print and what they use.
+//! - [`etcd`]: another system under the same campaigns and checkers, which shows what these are worth.
 //! - [`http`]: the client, the shape of error answers, golden transcripts.
 //! - [`sse`]: the client of event streams.
 //! - [`faults`]: what is done to a cluster: links, clocks, power.
@@ -23,7 +24,8 @@
 //! - `CONCLAVE_BIN`: the binary to test; else `conclave` next to the test's own executable, which is
 //!   built when that is needed.
 //! - `CONCLAVE_TEST_SEED`: repeats the faults or requests of a random test, which prints its seed.
-//! - `CONCLAVE_TEST_FULL`: `1` makes the long tests do ten times as much and more, for minutes to hours.
+//! - `CONCLAVE_TEST_FULL`: `1` makes the long tests do ten times as much and more, for minutes to hours,
+//!   and lets the harness judge etcd where that is installed.
 //! - `CONCLAVE_TEST_READS`: stale reads under faults; 20,000 when not said.
 //! - `CONCLAVE_TEST_REQUESTS`: random requests; 10,000 when not said.
 //! - `CONCLAVE_TEST_CAMPAIGN_SECONDS`: length of the long campaign; 60 when not said.
@@ -32,6 +34,7 @@
 
 pub mod campaign;
 pub mod cluster;
+pub mod etcd;
 pub mod faults;
 pub mod history;
 pub mod http;

@@ -48,6 +48,13 @@ pub fn rounds(usual: usize, full: usize) -> usize {
     }
 }
 
+/// Returns the program of a name that is on PATH.
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    let mut files = env::split_paths(&path).map(|folder| folder.join(program));
+    files.find(|file| file.is_file())
+}
+
 /// Returns the binary to test, when one is named.
 pub(crate) fn binary() -> Option<PathBuf> {
     env::var_os(BINARY).map(PathBuf::from)

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
+use super::dialect::Dialect;
 use super::keys::{Keys, Ticket};
 use super::worker::Worker;
 use crate::history::{Call, End, History, Stopwatch};
@@ -21,6 +22,8 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) seed: u64,
+    /// What the nodes speak.
+    pub(super) dialect: Dialect,
     /// Begins all of their keys, and those of nobody else.
     pub(super) prefix: String,
     /// Level of the reads.
@@ -68,6 +71,7 @@ impl Pace {
 struct Setting {
     seed: u64,
     clients: u32,
+    dialect: Dialect,
     addresses: Vec<String>,
     clock: Stopwatch,
 }
@@ -77,6 +81,7 @@ impl Load {
         let setting = Setting {
             seed: plan.seed,
             clients: plan.clients,
+            dialect: plan.dialect,
             addresses: addresses.to_vec(),
             clock: Stopwatch::start(),
         };
@@ -142,7 +147,8 @@ pub(super) async fn joined(tasks: impl IntoIterator<Item = JoinHandle<History>>)
 impl Setting {
     fn worker(&self, number: u32) -> Worker {
         // Those that settle come after those that ran: their values differ.
-        Worker::new(number, 2 * self.clients, self.clock, &self.addresses)
+        let worker = Worker::new(number, 2 * self.clients, self.clock, &self.addresses);
+        worker.speaking(self.dialect)
     }
 
     /// Each client has numbers of its own.

@@ -6,21 +6,24 @@
 //! and several faults at once it is [`chaos`].
 
 pub mod chaos;
+mod dialect;
 mod keys;
 mod load;
 mod nemesis;
 mod paused;
+mod system;
 mod worker;
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::cluster::{Cluster, Node};
 use crate::history::{Counts, History};
+pub use dialect::{Dialect, classify};
 use load::{Load, Plan};
 pub use nemesis::{Done, Event, Kind, Nemesis, Schedule};
 pub use paused::{Clocks, Paused, pause_leaders};
-pub use worker::{Worker, classify};
+pub use system::System;
+pub use worker::Worker;
 
 /// A campaign on a busy machine goes on for this many times its length to get its answers.
 const LONGER: u32 = 3;
@@ -86,11 +89,12 @@ impl Campaign {
     /// # Panics
     ///
     /// A node does not come back, a key does not take a write, or an answer breaks the contract.
-    pub async fn run(self, cluster: &mut Cluster) -> Record {
+    pub async fn run<S: System>(self, cluster: &mut S) -> Record {
         let began = Instant::now();
-        let addresses: Vec<_> = cluster.nodes().iter().map(Node::http_address).collect();
+        let addresses = cluster.all_addresses();
         let plan = Plan {
             seed: self.seed,
+            dialect: S::DIALECT,
             prefix: format!("c/{:x}", self.seed),
             level: self.level,
             clients: self.clients,

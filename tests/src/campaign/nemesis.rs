@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::cluster::Cluster;
+use super::system::System;
+use crate::faults::links::Links;
 use crate::random::Random;
 use crate::wait;
 
@@ -146,7 +147,7 @@ impl Nemesis {
     /// # Panics
     ///
     /// There is no leader, or a killed node does not come back.
-    pub async fn perform(&mut self, event: Event, cluster: &mut Cluster) {
+    pub async fn perform(&mut self, event: Event, cluster: &mut impl System) {
         wait::pass(event.gap).await;
         let leader = cluster.leader().await;
         let others = others_than(leader, cluster);
@@ -156,14 +157,14 @@ impl Nemesis {
         };
         match event.kind {
             Kind::Kill => {
-                cluster[node].kill();
+                cluster.kill_node(node);
                 wait::pass(event.lasts).await;
-                cluster[node].start().await;
+                cluster.start_node(node).await;
             }
             Kind::Pause => {
-                cluster[node].pause();
+                cluster.pause_node(node);
                 wait::pass(event.lasts).await;
-                cluster[node].resume();
+                cluster.resume_node(node);
             }
             Kind::Cut => {
                 let links = cluster.links();
@@ -182,8 +183,8 @@ impl Nemesis {
     }
 }
 
-fn others_than(node: usize, cluster: &Cluster) -> Vec<usize> {
-    let nodes = 0..cluster.nodes().len();
+fn others_than(node: usize, cluster: &impl System) -> Vec<usize> {
+    let nodes = 0..cluster.size();
     nodes.filter(|other| *other != node).collect()
 }
 

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
-use crate::history::{Answer, Call, End, History, Operation, Stopwatch};
-use crate::http::{Client, Failure, Request, Response};
+use super::dialect::Dialect;
+use crate::history::{Call, End, History, Operation, Stopwatch};
+use crate::http::{Client, Request};
 
 /// Longest wait for an answer; then the operation is open.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -17,6 +16,7 @@ pub struct Worker {
     /// Added to the process number after an operation that stays open: that process never ends it.
     processes: u32,
     clock: Stopwatch,
+    dialect: Dialect,
     clients: Vec<Client>,
     /// The node that it asks.
     node: usize,
@@ -34,11 +34,19 @@ impl Worker {
             process: number,
             processes: of,
             clock,
+            dialect: Dialect::Conclave,
             node: usize::try_from(number).unwrap_or(0) % clients.len().max(1),
             clients,
             writes: 0,
             history: History::default(),
         }
+    }
+
+    /// Sets the system that it speaks to; Conclave when not said.
+    #[must_use]
+    pub const fn speaking(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self
     }
 
     /// Sets the longest wait for an answer.
@@ -77,10 +85,10 @@ impl Worker {
     ///
     /// The answer is none that the contract knows.
     pub async fn perform(&mut self, key: &str, call: Call, level: &str) -> End {
-        let request = request(key, &call, level);
+        let request = self.dialect.request(key, &call, level);
         let invoked = self.clock.now();
         let answer = self.clients[self.node].send(&request).await;
-        let end = classify(&call, &answer, self.clock.now());
+        let end = self.dialect.end(&call, &answer, self.clock.now());
         let operation = Operation {
             process: self.process,
             call,
@@ -99,63 +107,4 @@ impl Worker {
     pub fn into_history(self) -> History {
         self.history
     }
-}
-
-fn request(key: &str, call: &Call, level: &str) -> Request {
-    let target = format!("/api/keys/{key}");
-    match call {
-        Call::Get => Request::get(&format!("{target}?level={level}")),
-        Call::Put { value } => Request::put(&target, value.as_bytes()),
-        Call::Cas { expected, value } => {
-            Request::put(&format!("{target}?cas={expected}"), value.as_bytes())
-        }
-        Call::Delete => Request::delete(&target),
-    }
-}
-
-/// Returns how an operation ended: 200, 201, a 404 for the key and 412 are answers, whatever says
-/// `"applied":"no"` and what was never sent has failed, everything else is open.
-///
-/// # Panics
-///
-/// An answer lacks what it must have.
-#[must_use]
-pub fn classify(call: &Call, answer: &Result<Response, Failure>, at: u64) -> End {
-    let response = match answer {
-        Ok(response) => response,
-        Err(Failure::NotSent(_)) => return End::Failed,
-        Err(Failure::Unknown(_)) => return End::Open,
-    };
-    let problem: Value = match response.status {
-        200 | 201 => Value::Null,
-        _ => serde_json::from_slice(&response.body).unwrap_or_default(),
-    };
-    let answer = match (call, response.status) {
-        (Call::Get, 200) => Answer::Found {
-            value: response.text(),
-            revision: etag(response).unwrap_or_else(|| panic!("no `ETag` in {response:?}")),
-        },
-        (Call::Put { .. } | Call::Cas { .. }, 200 | 201) => Answer::Written {
-            revision: written(response),
-        },
-        (Call::Delete, 200) => Answer::Deleted {
-            revision: written(response),
-        },
-        (Call::Get | Call::Delete, 404) if problem["code"] == "key_not_found" => Answer::Absent,
-        (Call::Cas { .. }, 412) => Answer::Mismatch {
-            current: etag(response).unwrap_or(0),
-        },
-        _ if problem["applied"] == "no" => return End::Failed,
-        _ => return End::Open,
-    };
-    End::Answered { at, answer }
-}
-
-fn etag(response: &Response) -> Option<u64> {
-    response.header("etag")?.trim_matches('"').parse().ok()
-}
-
-fn written(response: &Response) -> u64 {
-    let revision = response.json()["revision"].as_u64();
-    revision.unwrap_or_else(|| panic!("no `revision` in {response:?}"))
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tempfile::TempDir;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Cluster;
 use crate::faults::clocks;
@@ -13,6 +13,12 @@ use crate::faults::links::Links;
 const NODES_ALIVE: u32 = 9;
 
 static ALIVE: Semaphore = Semaphore::const_new(NODES_ALIVE as usize);
+
+/// Waits until there is room for so many more nodes, of whatever system.
+pub(crate) async fn room(nodes: u32) -> SemaphorePermit<'static> {
+    let permit = ALIVE.acquire_many(nodes).await;
+    permit.expect("the semaphore is never closed")
+}
 
 /// How much of the machine a test needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,10 +125,7 @@ impl Builder {
                 .min(NODES_ALIVE),
             Share::Whole => NODES_ALIVE,
         };
-        let permit = ALIVE
-            .acquire_many(wanted)
-            .await
-            .expect("the semaphore is never closed");
+        let permit = room(wanted).await;
         let root = TempDir::with_prefix("conclave-test-").expect("a temporary folder");
         let mut cluster = Cluster {
             nodes: Vec::new(),

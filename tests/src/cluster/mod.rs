@@ -9,6 +9,7 @@ mod builder;
 mod here;
 pub mod node;
 pub mod ports;
+pub(crate) mod process;
 pub mod run;
 pub mod usage;
 
@@ -26,6 +27,7 @@ use crate::faults::links::{Links, ProcessId};
 use crate::wait::wait_for;
 
 pub use builder::Builder;
+pub(crate) use builder::room;
 pub use node::Node;
 use node::READY_WITHIN;
 pub use ports::Ports;

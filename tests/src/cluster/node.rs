@@ -1,13 +1,14 @@
 //! One node: a process of the real binary with its own directory, ports and output files.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus};
+use std::process::ExitStatus;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::cluster::process::Process;
 use crate::cluster::{Ports, binary, usage};
 use crate::faults::bridge::Host;
 use crate::faults::links::ProcessId;
@@ -31,7 +32,7 @@ pub struct Node {
     root: PathBuf,
     args: Vec<String>,
     env: Vec<(String, String)>,
-    child: Option<Child>,
+    child: Process,
     /// Holds `data` instead. Unmounted after the process is killed.
     disk: Option<LoopDisk>,
     /// What the links know the process by.
@@ -56,10 +57,10 @@ impl Node {
         let mut node = Self {
             name: name.to_owned(),
             ports,
+            child: Process::new(name, &root),
             root,
             args: Vec::new(),
             env: Vec::new(),
-            child: None,
             disk: None,
             process: ProcessId::default(),
             host: None,
@@ -184,30 +185,14 @@ impl Node {
     ///
     /// It runs already, or cannot be started.
     pub fn spawn(&mut self) {
-        assert!(self.child.is_none(), "{} runs already", self.name);
         let mut command = binary::command(self.host.as_ref());
         command
             .args(&self.args)
             .arg(self.data_dir())
             .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .current_dir(self.working_dir())
-            .stdout(self.output("stdout"))
-            .stderr(self.output("stderr"));
-        match command.spawn() {
-            Ok(child) => {
-                self.process.set(child.id());
-                self.child = Some(child);
-            }
-            Err(error) => panic!("start {}: {error}", self.name),
-        }
-    }
-
-    fn output(&self, name: &str) -> File {
-        let path = self.root.join(name);
-        match OpenOptions::new().create(true).append(true).open(&path) {
-            Ok(file) => file,
-            Err(error) => panic!("open {}: {error}", path.display()),
-        }
+            .current_dir(self.working_dir());
+        self.child.spawn(&mut command);
+        self.process.set(self.process_id());
     }
 
     /// Starts the process and waits until it is ready.
@@ -253,8 +238,7 @@ impl Node {
 
     /// Returns the exit status of a process that has ended by itself.
     pub fn exited(&mut self) -> Option<ExitStatus> {
-        let status = self.child.as_mut()?.try_wait().ok().flatten()?;
-        self.child = None;
+        let status = self.child.exited()?;
         self.process.set(0);
         Some(status)
     }
@@ -278,11 +262,8 @@ impl Node {
     ///
     /// The kernel refuses.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            self.process.set(0);
-            let killed = child.kill().and_then(|()| child.wait());
-            assert!(killed.is_ok(), "kill {}: {killed:?}", self.name);
-        }
+        self.process.set(0);
+        self.child.kill();
     }
 
     /// Asks the process to stop (`SIGTERM`) and waits for its end.
@@ -301,7 +282,7 @@ impl Node {
     ///
     /// The process is down.
     pub fn terminate(&self) {
-        self.signal(Signal::TERM);
+        self.child.signal(Signal::TERM);
     }
 
     /// Freezes the process (`SIGSTOP`).
@@ -310,7 +291,7 @@ impl Node {
     ///
     /// The process is down.
     pub fn pause(&self) {
-        self.signal(Signal::STOP);
+        self.child.signal(Signal::STOP);
     }
 
     /// Lets a frozen process go on.
@@ -319,24 +300,13 @@ impl Node {
     ///
     /// The process is down.
     pub fn resume(&self) {
-        self.signal(Signal::CONT);
-    }
-
-    fn signal(&self, signal: Signal) {
-        let sent = kill_process(self.pid(), signal);
-        assert!(sent.is_ok(), "signal {signal:?} to {}: {sent:?}", self.name);
-    }
-
-    fn pid(&self) -> Pid {
-        let child = self.child.as_ref();
-        let pid = child.and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?));
-        pid.unwrap_or_else(|| panic!("{} is down", self.name))
+        self.child.signal(Signal::CONT);
     }
 
     /// Returns whether the process was started and has not been stopped by the test.
     #[must_use]
     pub const fn is_started(&self) -> bool {
-        self.child.is_some()
+        self.child.is_started()
     }
 
     /// Returns a client with a connection of its own.
@@ -441,7 +411,7 @@ impl Node {
     /// The process is down.
     #[must_use]
     pub fn process_id(&self) -> u32 {
-        self.pid().as_raw_nonzero().get().unsigned_abs()
+        self.child.pid().as_raw_nonzero().get().unsigned_abs()
     }
 
     /// Returns the scheduler's letter for the state of each thread.
@@ -450,7 +420,7 @@ impl Node {
     ///
     /// The process is down.
     pub(crate) fn thread_states(&self) -> Vec<char> {
-        let folder = format!("/proc/{}/task", self.pid().as_raw_nonzero());
+        let folder = format!("/proc/{}/task", self.child.pid().as_raw_nonzero());
         let tasks = fs::read_dir(&folder).expect("the threads of a process");
         // A thread that has ended meanwhile has no state.
         let states = tasks.flatten().filter_map(|task| {
@@ -464,23 +434,13 @@ impl Node {
     /// Returns what the process wrote to stderr, all starts together.
     #[must_use]
     pub fn stderr(&self) -> String {
-        let bytes = fs::read(self.root.join("stderr")).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        self.child.stderr()
     }
 
     /// Returns the end of both outputs.
     #[must_use]
     pub fn log_tail(&self) -> String {
-        const LINES: usize = 60;
-        let mut text = String::new();
-        for name in ["stdout", "stderr"] {
-            let bytes = fs::read(self.root.join(name)).unwrap_or_default();
-            let log = String::from_utf8_lossy(&bytes);
-            let lines: Vec<_> = log.lines().collect();
-            let tail = lines[lines.len().saturating_sub(LINES)..].join("\n");
-            text.push_str(&format!("--- {} {name}\n{tail}\n", self.name));
-        }
-        text
+        self.child.log_tail()
     }
 }
 

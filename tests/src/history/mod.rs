@@ -105,7 +105,8 @@ impl Operation {
     }
 
     /// Returns the revision of an acknowledged write.
-    const fn acknowledged(&self) -> Option<u64> {
+    #[must_use]
+    pub const fn acknowledged(&self) -> Option<u64> {
         match self.answer() {
             Some(Answer::Written { revision } | Answer::Deleted { revision }) => Some(*revision),
             _ => None,
@@ -200,6 +201,12 @@ impl History {
     pub fn writes(&self) -> usize {
         let operations = self.keys.values().flatten();
         operations.filter_map(Operation::acknowledged).count()
+    }
+
+    /// Returns all operations, each with its key.
+    pub fn operations(&self) -> impl Iterator<Item = (&str, &Operation)> {
+        let keys = self.keys.iter();
+        keys.flat_map(|(key, all)| all.iter().map(move |one| (key.as_str(), one)))
     }
 
     /// Returns how the operations ended.

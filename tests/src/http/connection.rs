@@ -105,7 +105,11 @@ impl Connection {
         }
         let chunked = response.header("transfer-encoding") == Some("chunked");
         response.body = if chunked {
-            self.read_chunks().await?
+            let (body, trailers) = self.read_chunks().await?;
+            let announced = response.header("trailer").is_some();
+            ensure!(announced || trailers.is_empty(), "trailers {trailers:?}");
+            response.headers.extend(trailers);
+            body
         } else if let Some(length) = response.header("content-length") {
             let length = length.parse().context("content-length")?;
             self.read_exactly(length).await?
@@ -140,7 +144,8 @@ impl Connection {
             .with_context(|| format!("connection still open after {bound:?}"))?
     }
 
-    async fn read_chunks(&mut self) -> Result<Vec<u8>> {
+    /// Returns a body and what follows it.
+    async fn read_chunks(&mut self) -> Result<(Vec<u8>, Vec<(String, String)>)> {
         let mut body = Vec::new();
         loop {
             let line = self.read_until(b"\r\n").await?;
@@ -148,12 +153,21 @@ impl Connection {
             let size = size.split(';').next().unwrap_or_default();
             let size = usize::from_str_radix(size, 16).context("chunk size")?;
             if size == 0 {
-                // No server of ours sends trailers.
-                ensure!(self.read_until(b"\r\n").await? == b"\r\n", "trailers");
-                return Ok(body);
+                return Ok((body, self.read_trailers().await?));
             }
             body.extend(self.read_exactly(size).await?);
             ensure!(self.read_exactly(2).await? == b"\r\n", "end of chunk");
+        }
+    }
+
+    async fn read_trailers(&mut self) -> Result<Vec<(String, String)>> {
+        let mut trailers = Vec::new();
+        loop {
+            let line = self.read_until(b"\r\n").await?;
+            match std::str::from_utf8(&line)?.trim_end() {
+                "" => return Ok(trailers),
+                line => trailers.push(parse_header(line)?),
+            }
         }
     }
 
@@ -219,16 +233,20 @@ fn parse_head(head: &[u8]) -> Result<Response> {
         .with_context(|| format!("status line `{status_line}`"))?;
     let mut headers = Vec::new();
     for line in lines {
-        let (name, value) = line
-            .split_once(':')
-            .with_context(|| format!("header `{line}`"))?;
-        headers.push((name.to_owned(), value.trim().to_owned()));
+        headers.push(parse_header(line)?);
     }
     Ok(Response {
         status,
         headers,
         body: Vec::new(),
     })
+}
+
+fn parse_header(line: &str) -> Result<(String, String)> {
+    let (name, value) = line
+        .split_once(':')
+        .with_context(|| format!("header `{line}`"))?;
+    Ok((name.to_owned(), value.trim().to_owned()))
 }
 
 #[cfg(test)]
@@ -264,6 +282,21 @@ mod tests {
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1;x\r\nd\r\n0\r\n\r\n",
         );
         assert_eq!(response.await.unwrap().text(), "abcd");
+    }
+
+    #[tokio::test]
+    async fn trailers_are_taken_only_when_they_were_announced() {
+        let response = answered(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: t\r\n\r\n1\r\na\r\n0\r\nt: 1\r\n\r\n",
+        );
+        let response = response.await.unwrap();
+        assert_eq!(
+            (response.text().as_str(), response.header("t")),
+            ("a", Some("1"))
+        );
+        let response =
+            answered(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nt: 1\r\n\r\n");
+        assert!(response.await.is_err());
     }
 
     #[tokio::test]

@@ -3,6 +3,8 @@
 //! It keeps its connection, never repeats a request and follows no redirect unless asked, so that a
 //! test knows what the server got. Failures say whether the request can have reached the server.
 
+pub(crate) mod body;
+mod chunks;
 mod connection;
 mod message;
 pub mod openmetrics;

@@ -3,23 +3,19 @@
 //! It opens no second connection by itself: what was a connection and what was not matters to those
 //! who test resuming. [`Subscription`] says what is asked for, [`EventStream`] reads it.
 
-mod chunks;
 mod parser;
 mod subscription;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use tokio::time::{Instant, timeout, timeout_at};
+use anyhow::{Context, Result};
+use tokio::time::{Instant, timeout};
 
-use crate::http::{Connection, Failure, Request, Response};
-use chunks::Chunks;
+use crate::http::body::{Piece, Streamed, StreamedBody};
+use crate::http::{Failure, Request, Response};
 pub use parser::{Event, Parser};
 pub use subscription::Subscription;
-
-/// Longest wait for the head of an answer: a stream begins at once.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a server answers to somebody who asks for a stream.
 #[derive(Debug)]
@@ -43,16 +39,11 @@ pub enum Next {
 #[derive(Debug)]
 pub struct EventStream {
     address: String,
-    head: Response,
-    connection: Connection,
-    chunks: Chunks,
+    body: StreamedBody,
     parser: Parser,
     /// Read and not yet given.
     events: VecDeque<Event>,
     last_id: String,
-    /// Body bytes after which the client breaks off.
-    left: Option<usize>,
-    end: Option<String>,
 }
 
 impl EventStream {
@@ -62,39 +53,16 @@ impl EventStream {
     ///
     /// There is no answer within ten seconds, or none that is HTTP.
     pub async fn open(address: &str, request: &Request) -> Result<Opened, Failure> {
-        let deadline = Instant::now() + HEAD_WITHIN;
-        let mut connection = timeout_at(deadline, Connection::open(address))
-            .await
-            .map_err(anyhow::Error::from)
-            .flatten()
-            .map_err(Failure::NotSent)?;
-        let answer = async {
-            connection.send_raw(&request.render(address)).await?;
-            let head = connection.read_head().await?;
-            let kind = head.header("content-type").unwrap_or_default();
-            let streams = head.status == 200 && kind.starts_with("text/event-stream");
-            if streams && request.method != "HEAD" {
-                return Ok((head, true));
-            }
-            Ok((connection.read_body(head, &request.method).await?, false))
+        let body = match StreamedBody::open(address, request, "text/event-stream").await? {
+            Streamed::Body(body) => *body,
+            Streamed::Refused(response) => return Ok(Opened::Refused(response)),
         };
-        let answer = timeout_at(deadline, answer).await;
-        let answer: Result<_> = answer.map_err(anyhow::Error::from).flatten();
-        let (head, streams) = answer
-            .map_err(|error| Failure::Unknown(error.context(format!("{request} at {address}"))))?;
-        if !streams {
-            return Ok(Opened::Refused(head));
-        }
         Ok(Opened::Stream(Box::new(Self {
             address: address.to_owned(),
-            head,
-            connection,
-            chunks: Chunks::default(),
+            body,
             parser: Parser::default(),
             events: VecDeque::new(),
             last_id: String::new(),
-            left: None,
-            end: None,
         })))
     }
 
@@ -114,7 +82,7 @@ impl EventStream {
     /// Returns status and headers.
     #[must_use]
     pub const fn head(&self) -> &Response {
-        &self.head
+        self.body.head()
     }
 
     /// Returns the `host:port` it was opened at.
@@ -138,7 +106,7 @@ impl EventStream {
 
     /// Breaks off after so many further bytes, wherever that is: in the middle of an event too.
     pub const fn cut_after(&mut self, bytes: usize) {
-        self.left = Some(bytes);
+        self.body.cut_after(bytes);
     }
 
     /// Returns whether the stream broke off in the middle of an event.
@@ -157,46 +125,12 @@ impl EventStream {
                 }
                 return Next::Event(event);
             }
-            if let Some(end) = &self.end {
-                return Next::End(end.clone());
-            }
-            match timeout_at(deadline, self.connection.read_some()).await {
-                Err(_) => return Next::Silence,
-                Ok(Ok(bytes)) if bytes.is_empty() => self.end = Some("closed".to_owned()),
-                Ok(Ok(bytes)) => self.take(&bytes),
-                Ok(Err(error)) => self.end = Some(format!("{error:#}")),
+            match self.body.next(deadline).await {
+                Piece::Bytes(bytes) => self.events.extend(self.parser.push(&bytes)),
+                Piece::Silence => return Next::Silence,
+                Piece::End(end) => return Next::End(end),
             }
         }
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        let body = match self.decode(bytes) {
-            Ok(body) => body,
-            Err(error) => {
-                self.end = Some(format!("broken: {error:#}"));
-                return;
-            }
-        };
-        let taken = self.left.map_or(body.len(), |left| left.min(body.len()));
-        self.events.extend(self.parser.push(&body[..taken]));
-        if let Some(left) = &mut self.left {
-            *left -= taken;
-            if *left == 0 {
-                self.end = Some("cut by the client".to_owned());
-            }
-        }
-        if self.chunks.ended() && self.end.is_none() {
-            self.end = Some("ended".to_owned());
-        }
-    }
-
-    fn decode(&mut self, bytes: &[u8]) -> Result<Vec<u8>> {
-        let coding = self.head.header("transfer-encoding");
-        if coding == Some("chunked") {
-            return self.chunks.push(bytes);
-        }
-        ensure!(coding.is_none(), "coding {coding:?}");
-        Ok(bytes.to_vec())
     }
 
     /// Waits for an event of that name and returns its data; others before it are passed over.

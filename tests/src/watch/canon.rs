@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Change, Complaints, Guarantee, Message, Violation};
+use crate::history::{Answer, Call, End, History};
 use crate::sse::{EventStream, Subscription};
 
 /// Longest wait for a message of a history that is there.
@@ -21,6 +22,35 @@ pub struct Written {
     pub revision: Option<u64>,
     /// Certainly not applied.
     pub refused: bool,
+}
+
+impl Written {
+    /// Returns what the clients of a history know of their writes.
+    #[must_use]
+    pub fn of(history: &History) -> Vec<Self> {
+        let mut all = Vec::new();
+        for (key, operation) in history.operations() {
+            let effect = match &operation.call {
+                Call::Get => continue,
+                Call::Put { value } | Call::Cas { value, .. } => {
+                    ("put", key.to_owned(), Some(value.clone()))
+                }
+                Call::Delete => ("delete", key.to_owned(), None),
+            };
+            all.push(Self {
+                effects: vec![effect],
+                revision: operation.acknowledged(),
+                refused: match &operation.end {
+                    End::Answered { answer, .. } => {
+                        matches!(answer, Answer::Mismatch { .. } | Answer::Absent)
+                    }
+                    End::Failed => true,
+                    End::Open => false,
+                },
+            });
+        }
+        all
+    }
 }
 
 /// All changes, by revision.

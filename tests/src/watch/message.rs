@@ -76,6 +76,16 @@ pub enum Message {
 }
 
 impl Message {
+    /// Returns the revision that a client may resume after when it has handled this message.
+    #[must_use]
+    pub const fn mark(&self) -> Option<u64> {
+        match self {
+            Self::Change { id, .. } => *id,
+            Self::Progress { revision } | Self::Synced { revision } => Some(*revision),
+            Self::Hello { .. } | Self::Reset { .. } | Self::Lagged | Self::Other(_) => None,
+        }
+    }
+
     /// Reads an event.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 mod canon;
 mod check;
 mod message;
+mod stream;
 mod watcher;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use std::fmt;
 pub use canon::{Canon, Written};
 pub use check::{Verdict, check};
 pub use message::{Change, Message};
+pub(crate) use stream::Heard;
 pub use watcher::{Break, Entry, Plan, Seen, Watcher, WatcherLog};
 
 /// What a stream promises.

@@ -8,9 +8,12 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::Message;
+use super::stream::{Heard, Opening, Stream};
+use crate::campaign::Dialect;
+use crate::etcd;
 use crate::http::Request;
 use crate::random::Random;
-use crate::sse::{EventStream, Next, Opened, Subscription};
+use crate::sse::Subscription;
 use crate::wait::{self, before_retry, wait_for};
 
 /// Longest wait for the head of a stream; a frozen node sends none.
@@ -118,9 +121,16 @@ impl Watcher {
     /// Starts it; it goes around the addresses by chance.
     #[must_use]
     pub fn start(addresses: &[String], plan: Plan) -> Self {
+        Self::start_speaking(Dialect::Conclave, addresses, plan)
+    }
+
+    /// Like [`Self::start`], at the nodes of another system.
+    #[must_use]
+    pub fn start_speaking(dialect: Dialect, addresses: &[String], plan: Plan) -> Self {
         let resumes = Arc::new(AtomicU64::new(0));
         let end = Arc::new(AtomicU64::new(0));
         let running = Running {
+            dialect,
             addresses: addresses.to_vec(),
             random: Random::new(plan.seed),
             position: plan.since,
@@ -183,6 +193,7 @@ impl Watcher {
 }
 
 struct Running {
+    dialect: Dialect,
     addresses: Vec<String>,
     random: Random,
     position: u64,
@@ -280,6 +291,9 @@ impl Running {
 
     fn request(&mut self) -> Request {
         let asked = &self.log.subscription;
+        if self.dialect == Dialect::Etcd {
+            return etcd::watch_request(asked, self.position);
+        }
         if self.position == self.log.start || self.random.one_in(2) {
             asked.since(self.position)
         } else {
@@ -294,24 +308,24 @@ impl Running {
         }
     }
 
-    async fn open(&mut self, address: &str) -> Option<EventStream> {
+    async fn open(&mut self, address: &str) -> Option<Stream> {
         let request = self.request();
-        let opened = timeout(OPENED_WITHIN, EventStream::open(address, &request));
-        match opened.await {
-            Ok(Ok(Opened::Stream(stream))) => {
+        let opened = Stream::open(self.dialect, address, &request);
+        match timeout(OPENED_WITHIN, opened).await {
+            Ok(Ok(Opening::Stream(stream))) => {
                 self.note(Entry::Opened {
                     address: address.to_owned(),
                     after: self.position,
                 });
-                Some(*stream)
+                Some(stream)
             }
-            Ok(Ok(Opened::Refused(response))) if response.status == 410 => {
+            Ok(Ok(Opening::Refused(response))) if response.status == 410 => {
                 let oldest = response.json()["oldest"].as_u64().unwrap_or(0);
                 self.note(Entry::Gone { oldest });
                 self.position = self.position.max(oldest.saturating_sub(1));
                 None
             }
-            Ok(Ok(Opened::Refused(response))) => {
+            Ok(Ok(Opening::Refused(response))) => {
                 if !matches!(response.status, 429 | 503) {
                     self.note(Entry::Malformed(format!("{request}: {response:?}")));
                 }
@@ -321,7 +335,7 @@ impl Running {
         }
     }
 
-    async fn read(&mut self, mut stream: EventStream) -> Left {
+    async fn read(&mut self, mut stream: Stream) -> Left {
         let mut messages = 1 + self.random.below(40);
         let lasts = Duration::from_millis(50 + self.random.number() % 1_000);
         let opened = Instant::now();
@@ -343,29 +357,30 @@ impl Running {
                 return Left::Ended("left".to_owned());
             }
             match stream.next(LOOK).await {
-                Next::Event(event) => {
+                Heard::Message(message) => {
                     heard = Instant::now();
                     messages = messages.saturating_sub(1);
-                    let entry = match Message::parse(&event) {
-                        Ok(message) if first && !matches!(message, Message::Hello { .. }) => {
-                            Entry::Malformed(format!("begins with {message:?}"))
-                        }
-                        Ok(message) => Entry::Message(message),
-                        Err(what) => Entry::Malformed(what),
-                    };
-                    self.note(entry);
-                    first = false;
-                    if event.id.is_some() {
-                        self.position = stream.last_id().parse().unwrap_or(self.position);
+                    if first && !matches!(message, Message::Hello { .. }) {
+                        self.note(Entry::Malformed(format!("begins with {message:?}")));
+                    } else {
+                        self.position = message.mark().unwrap_or(self.position);
+                        self.note(Entry::Message(message));
                     }
+                    first = false;
                 }
-                Next::Silence if heard.elapsed() > DEAD_AFTER => {
+                Heard::Malformed(what) => {
+                    heard = Instant::now();
+                    messages = messages.saturating_sub(1);
+                    self.note(Entry::Malformed(what));
+                    first = false;
+                }
+                Heard::Silence if heard.elapsed() > DEAD_AFTER => {
                     return Left::Ended(format!("silent for {DEAD_AFTER:?}"));
                 }
-                Next::Silence => {}
-                Next::End(how) => {
-                    if stream.without_data() > 0 {
-                        self.note(Entry::Malformed("a block without data".to_owned()));
+                Heard::Silence => {}
+                Heard::End(how) => {
+                    if let Some(what) = stream.complaint() {
+                        self.note(Entry::Malformed(what));
                     }
                     return Left::Ended(how);
                 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::campaign::Dialect;
 use crate::campaign::load::{self, Load, Ran};
 use crate::cluster::{Cluster, Node};
 use crate::load::increments::{self, Increments, Tally};
@@ -114,6 +115,7 @@ impl Loads {
         let folder = leg.folder();
         let registers = load::Plan {
             seed: leg.seed,
+            dialect: Dialect::Conclave,
             prefix: format!("{folder}registers"),
             level: "consistent",
             clients: REGISTERS,
