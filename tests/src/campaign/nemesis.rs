@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::system::System;
-use crate::faults::links::Links;
 use crate::random::Random;
 use crate::wait;
 

@@ -2,7 +2,7 @@
 //!
 //! A step that fails does not stop the next one: one run says everything that is wrong.
 
-use std::{fs, process::Command, time::Instant};
+use std::{fs, process::Command, thread, time::Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -164,9 +164,15 @@ fn build(workspace: &Workspace) -> Result<Tally> {
     pass(workspace.cargo(&["build", "--locked", "--bin", "conclave"]))
 }
 
+/// Tests that run at a time, beyond one for each core: most wait most of the time, for elections and
+/// deadlines, and leave two thirds of two cores idle.
+const MORE_TESTS: usize = 1;
+
 fn test(workspace: &Workspace) -> Result<Tally> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
     let mut cargo = workspace.cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
     cargo.env("CONCLAVE_BIN", workspace.dev_server());
+    cargo.env("RUST_TEST_THREADS", (cores + MORE_TESTS).to_string());
     debian::try_libfaketime(workspace);
     Ok(count_tests(cargo))
 }
