@@ -115,9 +115,10 @@ async fn run(leg: Leg, cluster: &mut Cluster, clocks: &[WallClock], record: &mut
     wait::pass(QUIET).await;
     record.note_quiet(loads.answered(), QUIET);
 
-    let happened = Stage::new(cluster, clocks).perform(&plan).await;
+    let (happened, gave_up) = Stage::new(cluster, clocks).perform(&plan).await;
     let healed = Instant::now();
     record.note_faults(&plan, &happened);
+    record.gave_up += gave_up;
     for node in 0..NODES {
         cluster[node].wait_ready().await;
     }

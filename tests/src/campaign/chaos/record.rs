@@ -52,6 +52,8 @@ pub struct Record {
     pub gaps: usize,
     /// How often each class was planned, and how often it happened.
     pub faults: BTreeMap<Class, (usize, usize)>,
+    /// Joining nodes that ended because an answer was unknown, and were started again.
+    pub gave_up: usize,
     /// Time with a fault, and with two or more.
     pub faulty: Duration,
     pub overlapping: Duration,
@@ -168,8 +170,9 @@ impl Record {
             ),
             format!("faults: {}", faults.collect::<Vec<_>>().join(", ")),
             format!(
-                "{alone} kills of one node, {} of all at once",
-                done(Class::KillAll)
+                "{alone} kills of one node, {} of all at once; {} joins given up by the node and begun again",
+                done(Class::KillAll),
+                self.gave_up
             ),
             format!(
                 "operations with a history: {}; {} checked on {} keys, 0 unknown keys, 0 violations",

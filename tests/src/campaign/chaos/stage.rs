@@ -4,7 +4,7 @@
 //! others. A fault that meets another at its node gives way: who was killed meanwhile is not thawed, and
 //! who runs again is not started twice.
 
-use std::cell::{Ref, RefCell, RefMut};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -51,6 +51,8 @@ pub(super) struct Stage<'a> {
     /// Nodes that are no members now, by their index: nobody kills, freezes or starts them.
     away: RefCell<BTreeSet<usize>>,
     happened: RefCell<Vec<Happened>>,
+    /// How often a joining node has ended without a clear answer and was started again.
+    pub(super) gave_up: Cell<usize>,
     /// The node that is a member only for a time.
     pub(super) spare: usize,
 }
@@ -66,16 +68,18 @@ impl<'a> Stage<'a> {
             clocks,
             away: RefCell::new([spare].into()),
             happened: RefCell::default(),
+            gave_up: Cell::new(0),
             spare,
         }
     }
 
-    /// Does all that is planned, and undoes it; returns what has happened.
+    /// Does all that is planned, and undoes it; returns what has happened, and how often a node gave a
+    /// join up.
     ///
     /// # Panics
     ///
     /// A node ends by itself, or the members do not change although everything is undone in time.
-    pub(super) async fn perform(self, plan: &Plan) -> Vec<Happened> {
+    pub(super) async fn perform(self, plan: &Plan) -> (Vec<Happened>, usize) {
         self.links.seed(plan.seed);
         let streams = plan.streams.iter().map(|stream| self.stream(stream));
         let mut streams: Vec<_> = streams.map(Box::pin).collect();
@@ -89,7 +93,7 @@ impl<'a> Stage<'a> {
         .await;
         drop(streams);
         self.links.heal();
-        self.happened.into_inner()
+        (self.happened.into_inner(), self.gave_up.get())
     }
 
     async fn stream(&self, stream: &Stream) {
