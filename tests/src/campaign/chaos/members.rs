@@ -20,9 +20,12 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Longest wait for a transfer, which has no sense later.
 const TRANSFERRED_WITHIN: Duration = Duration::from_secs(20);
 const PROBED_WITHIN: Duration = Duration::from_secs(2);
-/// What a node says that ends because nobody knows what became of its join. Somebody has to start it
-/// again, and how often is told.
-const GAVE_UP: [&str; 2] = ["refused the join", "is unknown"];
+/// What a node says that ends because nobody knows what became of its join, or because the leader does
+/// not reach it now. Somebody has to start it again, and how often is told.
+const GAVE_UP: [&str; 2] = [
+    "is unknown: not committed",
+    "does not wait to be joined: cannot connect",
+];
 /// Nodes that one joins through.
 const THROUGH: usize = 3;
 
@@ -154,7 +157,8 @@ impl Stage<'_> {
         if let Some(status) = exited {
             let log = self.node(node).log_tail();
             let last = log.lines().last().unwrap_or_default();
-            let gave_up = GAVE_UP.iter().all(|words| last.contains(words));
+            let gave_up = last.contains("refused the join")
+                && GAVE_UP.iter().any(|words| last.contains(words));
             assert!(gave_up, "who joins ended with {status}:\n{log}");
             self.gave_up.set(self.gave_up.get() + 1);
             self.cluster_mut()[node].spawn();
