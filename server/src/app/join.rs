@@ -94,7 +94,8 @@ async fn ask_one(target: &HostPort, request: &JoinRequest, deadline: Instant) ->
                 Err(AskError::Refused(
                     error @ (ServiceError::NoLeader { .. }
                     | ServiceError::MembershipConflict(_)
-                    | ServiceError::ChangeUnfinished(_)),
+                    | ServiceError::ChangeUnfinished(_)
+                    | ServiceError::OutcomeUnknown { .. }),
                 )) => Said::Later(error.to_string()),
                 Err(AskError::Refused(error)) => Said::No(error.to_string()),
             }
@@ -118,6 +119,7 @@ async fn ask_http(target: &HostPort, request: &JoinRequest) -> Result<Said, Http
             ErrorCode::NoLeader
             | ErrorCode::MembershipConflict
             | ErrorCode::ChangeUnfinished
+            | ErrorCode::OutcomeUnknown
             | ErrorCode::Starting
             | ErrorCode::Draining
             | ErrorCode::Overloaded => Said::Later(problem.detail),

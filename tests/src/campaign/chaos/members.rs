@@ -20,12 +20,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Longest wait for a transfer, which has no sense later.
 const TRANSFERRED_WITHIN: Duration = Duration::from_secs(20);
 const PROBED_WITHIN: Duration = Duration::from_secs(2);
-/// What a node says that ends because nobody knows what became of its join, or because the leader does
-/// not reach it now. Somebody has to start it again, and how often is told.
-const GAVE_UP: [&str; 2] = [
-    "is unknown: not committed",
-    "does not wait to be joined: cannot connect",
-];
+/// What a node says that ends because the leader did not reach it: that looks like a wrong address.
+/// Somebody has to start it again, and how often is told.
+const GAVE_UP: &str = "does not wait to be joined: cannot connect";
 /// Nodes that one joins through.
 const THROUGH: usize = 3;
 
@@ -157,8 +154,7 @@ impl Stage<'_> {
         if let Some(status) = exited {
             let log = self.node(node).log_tail();
             let last = log.lines().last().unwrap_or_default();
-            let gave_up = last.contains("refused the join")
-                && GAVE_UP.iter().any(|words| last.contains(words));
+            let gave_up = last.contains("refused the join") && last.contains(GAVE_UP);
             assert!(gave_up, "who joins ended with {status}:\n{log}");
             self.gave_up.set(self.gave_up.get() + 1);
             self.cluster_mut()[node].spawn();
