@@ -1,6 +1,6 @@
 //! How long writes pause when the leader is killed.
 //!
-//! CI kills 20 leaders; `CONCLAVE_TEST_FULL=1` kills 200.
+//! CI kills 8 leaders; `CONCLAVE_TEST_FULL=1` kills 200.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn writes_pause_only_briefly_when_the_leader_is_killed() {
     let mut cluster = Cluster::builder().alone().start().await;
     let mut pauses = Vec::new();
     let mut kept = None;
-    for _ in 0..rounds(20, 200) {
+    for _ in 0..rounds(8, 200) {
         let mut addresses = cluster.addresses();
         // One client per node, each with a pause of its own: the worst counts.
         let mut clients = Vec::new();

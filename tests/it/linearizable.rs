@@ -19,7 +19,7 @@ fn report(text: &str) {
 
 #[tokio::test]
 async fn consistent_reads_and_writes_are_linearizable_under_kills_pauses_and_cuts() {
-    let seconds = settings::number(CAMPAIGN_SECONDS, 60);
+    let seconds = settings::number(CAMPAIGN_SECONDS, 40);
     let answers = usize::try_from(50_000 * seconds / 60).expect(CAMPAIGN_SECONDS);
     let campaign = Campaign::new(settings::seed())
         .length(Duration::from_secs(seconds))

@@ -3,7 +3,7 @@
 //!
 //! Needs root, loop devices, `mkfs.ext4` and a C compiler, and is skipped with a counted line where
 //! one is missing. Replay of the distances between the cuts: `CONCLAVE_TEST_SEED`. CI cuts one
-//! node 20 times and all nodes 10 times; `CONCLAVE_TEST_FULL=1` 500 and 100 times.
+//! node 12 times and all nodes 10 times; `CONCLAVE_TEST_FULL=1` 500 and 100 times.
 
 use std::time::{Duration, Instant};
 
@@ -17,9 +17,6 @@ use conclave_tests::{Cluster, Random, wait_for};
 
 /// Size of a node's disk; what is not used of it takes no room.
 const DISK_MIB: u64 = 512;
-/// And of one with so much room that the node sets none aside for its log: there a sync has to wait for
-/// more, and a cut finds more often what was not synced.
-const ROOMY_DISK_MIB: u64 = 4_096;
 /// Small enough that snapshots and purges are under way when the power fails.
 const FLAGS: [&str; 4] = ["-snapshot-log-bytes", "262144", "-snapshot-log-keep", "100"];
 const CLIENTS: usize = 6;
@@ -134,7 +131,7 @@ async fn power_cuts_of_one_node_lose_no_acknowledged_write() {
     }
     let started = Instant::now();
     let mut bench = Bench::start(settings::seed()).await;
-    for round in 0..rounds(20, 500) {
+    for round in 0..rounds(12, 500) {
         // The leader every other time; the election after it makes another one.
         let node = if round % 2 == 0 {
             bench.cluster.leader().await
@@ -176,14 +173,14 @@ async fn power_cuts_find_acknowledgements_before_the_sync() {
     }
     let found = found_by_cuts(&LATE_SYNC, 10).await;
     measured(&format!(
-        "power cuts of nodes that sync 10 ms late: {found}"
+        "power cuts of nodes that sync up to 20 ms late: {found}"
     ));
 }
 
 /// Runs all nodes with a library that breaks syncs, cuts them at once up to `most` times, and returns
 /// what a cut has broken.
 async fn found_by_cuts(library: &Native, most: usize) -> String {
-    let mut cluster = Cluster::builder().disks(ROOMY_DISK_MIB).start().await;
+    let mut cluster = Cluster::builder().disks(DISK_MIB).start().await;
     let switch = PowerSwitch::new(cluster.folder());
     let library = library.compile(cluster.folder());
     let library = library.to_str().expect("a plain path");

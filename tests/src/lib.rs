@@ -28,7 +28,8 @@
 //!   and lets the harness judge etcd where that is installed.
 //! - `CONCLAVE_TEST_READS`: stale reads under faults; 20,000 when not said.
 //! - `CONCLAVE_TEST_REQUESTS`: random requests; 10,000 when not said.
-//! - `CONCLAVE_TEST_CAMPAIGN_SECONDS`: length of the long campaign; 60 when not said.
+//! - `CONCLAVE_TEST_CAMPAIGN_SECONDS`: length of the long campaign; 40 when not said, and
+//!   60 for etcd.
 //! - `CONCLAVE_TEST_PAUSES`: frozen leaders with `default` reads waiting; 3 when not said.
 //! - `CONCLAVE_TEST_CHAOS_SECONDS`: length of the campaign with several faults at once; 20 when not said.
 
