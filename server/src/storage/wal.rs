@@ -1,9 +1,10 @@
 //! The durable log: entries, vote and committed index on the `raft-log` crate.
 //!
 //! Nothing is acknowledged before it is synced (invariant 3). The appending task only encodes into
-//! raft-log's buffer. One thread of ours keeps a single sync in flight; everything buffered while
-//! it runs is the next group, so that concurrent writers share one `fdatasync` and nobody waits
-//! for a timer. (raft-log's own grouping syncs once per request, or adds its wait to each group.)
+//! raft-log's buffer, and begins a sync unless one is under way; everything buffered while it runs
+//! is the next group, so that concurrent writers share one `fdatasync` and nobody waits for a timer
+//! or for a thread between. (raft-log's own grouping syncs once per request, or adds its wait to
+//! each group.)
 
 use std::fs::File;
 use std::io;
@@ -12,11 +13,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use openraft::entry::RaftEntry;
 use openraft::storage::IOFlushed;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use raft_log::api::raft_log_writer::RaftLogWriter;
 use raft_log::{Config, RaftLog, Types};
 use rustix::fs::{FallocateFlags, fallocate};
@@ -31,14 +32,16 @@ use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
 use crate::raft::{Entry, LogId, Payload, TypeConfig, Vote};
 
-/// Size of a log file. Filling one costs a file creation and a directory sync on the appending
-/// task. A record must be smaller: requests are at most 8 MiB.
-const CHUNK_BYTES: usize = 16 << 20;
+/// Size of a log file, which the last record of it may exceed. Filling one costs a file creation and
+/// a directory sync on the appending task.
+const CHUNK_BYTES: usize = 4 << 20;
 const CHUNK_RECORDS: usize = 131_072;
+/// Largest record: requests are at most 8 MiB.
+const RECORD_BYTES: usize = 8 << 20;
 /// Payloads kept in memory. Entries of the open file are readable only from here, and raft-log may
-/// evict them when log ids of an older term come back after a truncation; two files' worth of
-/// room makes that impossible.
-const CACHE_BYTES: usize = 2 * CHUNK_BYTES;
+/// evict them when log ids of an older term come back after a truncation; room for a file more than
+/// the open one, whatever its last record, makes that impossible.
+const CACHE_BYTES: usize = 2 * CHUNK_BYTES + RECORD_BYTES;
 const CACHE_ITEMS: usize = CHUNK_RECORDS;
 /// Bytes accepted but not yet synced; `append` waits above this.
 const UNSYNCED_BYTES: usize = 64 << 20;
@@ -77,6 +80,8 @@ enum Notify {
         _bytes: OwnedSemaphorePermit,
     },
     Vote(oneshot::Sender<io::Result<()>>),
+    /// Whoever opens the log, and blocks.
+    Opening(mpsc::Sender<io::Result<()>>),
 }
 
 /// Answers exactly once. raft-log drops queued callbacks when its thread dies, and Raft would wait
@@ -89,6 +94,7 @@ impl Waiter {
             Some(Notify::Append { done, .. }) => done.io_completed(result),
             // The task that saved the vote may be gone; then nobody is left to be told.
             Some(Notify::Vote(done)) => drop(done.send(result)),
+            Some(Notify::Opening(done)) => drop(done.send(result)),
             None => {}
         }
     }
@@ -100,19 +106,105 @@ impl Drop for Waiter {
     }
 }
 
-/// One group commit: who waits for it, and how the flusher learns that it is done.
+/// Who waits for the next sync, and whether one is under way. At most one is.
+struct Syncs {
+    state: Mutex<SyncState>,
+    /// Wakes the flusher: a sync has ended for which more waited.
+    more: mpsc::Sender<Arc<Self>>,
+    metrics: Metrics,
+}
+
+#[derive(Default)]
+struct SyncState {
+    waiting: Vec<Waiter>,
+    is_under_way: bool,
+    /// A sync has failed: there will be no other.
+    has_failed: bool,
+}
+
+impl Syncs {
+    /// Adds a waiter whose records are in the log's buffer; the log is locked. Syncs at once unless
+    /// a sync is under way, which the next one then follows.
+    fn wait(self: &Arc<Self>, log: &mut RaftLog<WalTypes>, waiter: Waiter) -> io::Result<()> {
+        let group = {
+            let mut state = self.state.lock();
+            if state.has_failed {
+                return Err(stopped());
+            }
+            state.waiting.push(waiter);
+            if state.is_under_way {
+                return Ok(());
+            }
+            self.group(&mut state)
+        };
+        log.flush(true, Some(group))
+    }
+
+    /// Returns all who wait, as the group of the sync that is now under way.
+    fn group(self: &Arc<Self>, state: &mut SyncState) -> Group {
+        state.is_under_way = true;
+        Group {
+            waiters: std::mem::take(&mut state.waiting),
+            syncs: Some(self.clone()),
+            began: clock::now(),
+        }
+    }
+
+    /// Has the next sync begun if anybody waits for it. Not here: this is raft-log's thread, for which
+    /// whoever holds the log may wait.
+    fn go_on(self: Arc<Self>) {
+        let has_more = {
+            let mut state = self.state.lock();
+            state.is_under_way = !state.waiting.is_empty();
+            state.is_under_way
+        };
+        if has_more {
+            let more = self.more.clone();
+            drop(more.send(self));
+        }
+    }
+
+    /// After a failed sync the page cache cannot be trusted: everybody who waits gets an error,
+    /// Raft stops, and the process exits.
+    fn fail(&self, error: &io::Error) {
+        tracing::error!(%error, "the log cannot be written: this node stops: {error}");
+        let waiting = {
+            let mut state = self.state.lock();
+            state.has_failed = true;
+            std::mem::take(&mut state.waiting)
+        };
+        drop(waiting);
+    }
+}
+
+/// One group commit. raft-log's thread tells it the result, or drops it when it dies.
 pub(super) struct Group {
     waiters: Vec<Waiter>,
-    done: mpsc::Sender<io::Result<()>>,
+    syncs: Option<Arc<Syncs>>,
+    began: Instant,
 }
 
 impl raft_log::Callback for Group {
     fn send(mut self, result: io::Result<()>) {
+        if let Some(syncs) = self.syncs.take() {
+            syncs.metrics.synced(clock::since(self.began));
+            // First, so that the next sync is under way while these are told of theirs.
+            match &result {
+                Ok(()) => syncs.go_on(),
+                Err(error) => syncs.fail(error),
+            }
+        }
         for waiter in &mut self.waiters {
             waiter.answer(repeat(&result));
         }
-        // The flusher is gone only when the store is being closed.
-        drop(self.done.send(result));
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(syncs) = self.syncs.take() {
+            syncs.fail(&stopped());
+        }
     }
 }
 
@@ -127,37 +219,13 @@ fn stopped() -> io::Error {
     io::Error::other("the log writer has stopped")
 }
 
-/// Syncs what is buffered, as one group, and waits for it.
-fn sync_group(
-    log: &RwLock<RaftLog<WalTypes>>,
-    mut waiters: Vec<Waiter>,
-    more: &mpsc::Receiver<Waiter>,
-    metrics: &Metrics,
-) -> io::Result<()> {
-    let began = clock::now();
-    let (done, finished) = mpsc::channel();
-    {
-        // A waiter is queued under this lock, after its records are buffered.
+/// Begins the syncs that follow another one. Ends when nobody has the log any more.
+fn flusher(log: &RwLock<RaftLog<WalTypes>>, more: &mpsc::Receiver<Arc<Syncs>>) {
+    while let Ok(syncs) = more.recv() {
         let mut log = log.write();
-        waiters.extend(more.try_iter());
-        log.flush(true, Some(Group { waiters, done }))?;
-    }
-    let result = match finished.recv() {
-        Ok(result) => result,
-        Err(mpsc::RecvError) => Err(stopped()),
-    };
-    metrics.synced(clock::since(began));
-    result
-}
-
-fn flusher(log: &RwLock<RaftLog<WalTypes>>, queue: &mpsc::Receiver<Waiter>, metrics: &Metrics) {
-    while let Ok(first) = queue.recv() {
-        if let Err(error) = sync_group(log, vec![first], queue, metrics) {
-            // After a failed sync the page cache cannot be trusted: everybody who waits gets an
-            // error, Raft stops, and the process exits.
-            tracing::error!(%error, "the log cannot be written: this node stops: {error}");
-            return;
-        }
+        let group = syncs.group(&mut syncs.state.lock());
+        // When this fails, the group that it drops says so to all who wait.
+        drop(log.flush(true, Some(group)));
     }
 }
 
@@ -183,9 +251,9 @@ fn name_file(directory: &Path, error: &io::Error) -> io::Error {
 #[derive(Clone)]
 pub struct Wal {
     directory: Arc<PathBuf>,
-    // Dropped before `queue`, so that the flusher thread closes and syncs the log.
+    // Dropped before `syncs`, so that the flusher thread closes and syncs the log.
     log: Arc<RwLock<RaftLog<WalTypes>>>,
-    queue: mpsc::Sender<Waiter>,
+    syncs: Arc<Syncs>,
     unsynced: Arc<Semaphore>,
     /// Counts truncations and purges, so that a read in slices notices one in between.
     rewrites: Arc<AtomicU64>,
@@ -233,18 +301,25 @@ impl Wal {
         };
         let log = opened.map_err(|error| name_file(directory, &error))?;
         let log = Arc::new(RwLock::new(log));
-        let (sender, queue) = mpsc::channel();
-        // A killed process leaves records in the page cache that were never synced. The replay
-        // accepted them, and Raft counts all it finds at start as durable.
-        sync_group(&log, Vec::new(), &queue, &metrics)?;
+        let (more, queue) = mpsc::channel();
         let shared = log.clone();
         std::thread::Builder::new()
             .name("log-sync".to_owned())
-            .spawn(move || flusher(&shared, &queue, &metrics))?;
+            .spawn(move || flusher(&shared, &queue))?;
+        let syncs = Arc::new(Syncs {
+            state: Mutex::default(),
+            more,
+            metrics,
+        });
+        // A killed process leaves records in the page cache that were never synced. The replay
+        // accepted them, and Raft counts all it finds at start as durable.
+        let (done, synced) = mpsc::channel();
+        syncs.wait(&mut log.write(), Waiter(Some(Notify::Opening(done))))?;
+        synced.recv().map_err(|mpsc::RecvError| stopped())??;
         Ok(Self {
             directory: Arc::new(directory.to_owned()),
             log,
-            queue: sender,
+            syncs,
             unsynced: Arc::new(Semaphore::new(UNSYNCED_BYTES)),
             rewrites: Arc::default(),
         })
@@ -259,9 +334,7 @@ impl Wal {
         let waiter = Waiter(Some(notify));
         let mut log = self.log.write();
         write(&mut log)?;
-        self.queue
-            .send(waiter)
-            .map_err(|_waiter_answered_by_drop| stopped())
+        self.syncs.wait(&mut log, waiter)
     }
 
     /// Takes room on the disk for what the newest file gets next, so that nobody else can: up to
