@@ -27,6 +27,13 @@ const WATCHERS: u64 = 2_048;
 /// memory.
 const TAKE: usize = 64;
 const TAKE_BYTES: usize = 16 << 10;
+/// Time for which a watcher that has been told all lets further changes gather, for each watcher of
+/// the node; and the longest such time. With many of them, telling each change to each of them at
+/// once would be a system call for every delivery, and soon all of them would be late.
+const GATHER_EACH: Duration = Duration::from_micros(20);
+const GATHER_MOST: Duration = Duration::from_millis(20);
+/// A shorter time than a timer's is none.
+const GATHER_LEAST: Duration = Duration::from_millis(1);
 /// Keys or locks of a state that are told at a time.
 const STATE: usize = 64;
 /// Longest time that telling a state takes: until then its memory is held. A client that reads more
@@ -116,6 +123,8 @@ pub struct Watch {
     told: u64,
     /// When the client last got an id.
     id_given: Instant,
+    /// When the client was told the newest changes, with none left that it could have been told.
+    caught_up: Option<Instant>,
     heartbeat_due: Instant,
     /// Members are being asked. One that is down takes its time, and changes do not wait for that.
     asking: Option<BoxFuture<'static, Arc<Heartbeat>>>,
@@ -193,6 +202,7 @@ impl Node {
             stage: Stage::Hello(hello),
             told,
             id_given: now,
+            caught_up: None,
             heartbeat_due: now,
             asking: None,
             asked: None,
@@ -320,9 +330,14 @@ impl Watch {
             if let Some(event) = self.due() {
                 return Ok(event);
             }
+            if let Some(rest) = self.gathers_for() {
+                self.wait(Some(rest)).await;
+                continue;
+            }
             let taken = self.events.take(self.told, TAKE, TAKE_BYTES).await;
             match taken.map_err(|error| ServiceError::Internal(error.to_string()))? {
                 Taken::Changes(mut entries) => {
+                    self.caught_up = (entries.len() < TAKE).then(clock::now);
                     self.told = entries.last().map_or(self.told, |entry| entry.revision());
                     let filter = &self.request.filter;
                     entries.retain(|entry| {
@@ -340,7 +355,7 @@ impl Watch {
                 }
                 Taken::UpTo(applied) => {
                     self.told = self.told.max(applied);
-                    self.wait().await;
+                    self.wait(None).await;
                 }
                 Taken::Gone { .. } if mutants::is(Mutant::SilentLag) => {
                     self.told = self.events.applied();
@@ -395,8 +410,22 @@ impl Watch {
         None
     }
 
-    /// Waits until there may be something to tell.
-    async fn wait(&mut self) {
+    /// Returns the time for which changes are to gather yet; `None` when they are to be told.
+    fn gathers_for(&mut self) -> Option<Duration> {
+        let watchers = self.node.0.options.metrics.watchers();
+        let gather = GATHER_EACH * u32::try_from(watchers).unwrap_or(u32::MAX);
+        let since = clock::since(self.caught_up?);
+        let rest = gather.min(GATHER_MOST).checked_sub(since);
+        let rest = rest.filter(|rest| *rest >= GATHER_LEAST);
+        if rest.is_none() {
+            self.caught_up = None;
+        }
+        rest
+    }
+
+    /// Waits until there may be something to tell; with `gather` for that time, unless something
+    /// else than changes is to be told.
+    async fn wait(&mut self, gather: Option<Duration>) {
         let mut until = self.id_given + PROGRESS;
         if self.request.heartbeat.is_some() && self.asking.is_none() {
             until = until.min(self.heartbeat_due);
@@ -413,10 +442,16 @@ impl Watch {
                 None => std::future::pending().await,
             }
         };
+        let changes = async {
+            match gather {
+                Some(time) => runtime::sleep(time).await,
+                None => self.events.changed(self.told).await,
+            }
+        };
         let something = async {
             tokio::select! {
                 asked = asked => self.asked = Some(asked),
-                () = self.events.changed(self.told) => {}
+                () = changes => {}
                 () = facts_changed, if self.request.leader => {}
             }
         };
