@@ -31,6 +31,9 @@ use crate::storage::{Snapshot, SnapshotFile};
 
 /// Unanswered requests on one append connection.
 const IN_FLIGHT: usize = 64;
+/// Time for which news of a commit waits for entries to go with. Under load that spares each follower
+/// half of its requests; without load it learns of a commit so much later.
+const COMMIT_ALONE: Duration = Duration::from_millis(1);
 
 /// Tells what this leader can vouch for, once it has committed in its own term.
 type Vouching = Arc<dyn Fn() -> Option<Vouch> + Send + Sync>;
@@ -207,16 +210,36 @@ impl PeerLink {
     }
 }
 
+/// Returns the request that comes soon after one without entries, in its place: it has all that the
+/// first one says.
+async fn with_entries<S>(
+    first: AppendEntriesRequest<TypeConfig>,
+    input: &mut S,
+) -> AppendEntriesRequest<TypeConfig>
+where
+    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
+{
+    if !first.entries.is_empty() {
+        return first;
+    }
+    match tokio::time::timeout(COMMIT_ALONE, input.next()).await {
+        Ok(Some(next)) => next,
+        Ok(None) | Err(_) => first,
+    }
+}
+
 /// Sends what openraft wants to replicate until it ends or the connection breaks.
 async fn send_appends<S>(
-    mut input: S,
+    input: S,
     mut sink: SplitSink<Connection, bytes::Bytes>,
     window: Arc<Semaphore>,
     in_flight: Arc<AtomicUsize>,
 ) where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
 {
-    while let Some(request) = input.next().await {
+    let mut input = input.fuse();
+    while let Some(first) = input.next().await {
+        let request = with_entries(first, &mut input).await;
         let Ok(permit) = window.acquire().await else {
             break;
         };
