@@ -15,6 +15,7 @@ mod start;
 
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -39,13 +40,14 @@ const LEAVE: Duration = Duration::from_secs(10);
 /// Time between two looks at whether Raft still runs.
 const WATCH: Duration = Duration::from_millis(50);
 
-/// Runs a node until `stop` is cancelled, then stops it cleanly.
+/// Runs a node until `stop` is cancelled, then stops it cleanly. Clients are served on the runtime
+/// `clients`, so that no number of them keeps a node from its heartbeats; all else is on this one.
 ///
 /// # Errors
 ///
 /// The node cannot start, is refused by the cluster it is to join, or cannot go on. The text is
 /// for the person who started it.
-pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(config: Config, clients: &Handle, stop: CancellationToken) -> anyhow::Result<()> {
     let directory = match &config.data_dir {
         Some(path) => Some(DataDirectory::open(path)?),
         None => None,
@@ -73,11 +75,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let http_stop = CancellationToken::new();
     let http_tasks = TaskTracker::new();
     for listener in http_listeners {
-        http_tasks.spawn(crate::http::serve(
-            listener,
-            edge.clone(),
-            http_stop.clone(),
-        ));
+        let serve = crate::http::serve(listener, edge.clone(), http_stop.clone());
+        http_tasks.spawn_on(serve, clients);
     }
     let peers = PeerServer::start(raft_listeners);
     let presence = Presence::start(form::member(&config), &config.env, &peers);
