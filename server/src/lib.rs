@@ -24,6 +24,7 @@ pub mod clock;
 pub mod config;
 #[cfg(not(feature = "simulation"))]
 pub mod discovery;
+mod encoding;
 pub mod events;
 pub mod formation;
 #[cfg(not(feature = "simulation"))]

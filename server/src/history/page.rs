@@ -19,6 +19,7 @@ use std::io;
 use super::index::Index;
 use super::segments::{End, Place};
 use super::store::Store;
+use crate::encoding;
 use crate::state::{Change, ChangeSet};
 
 /// Format of everything that is stored here. Another one is set aside.
@@ -123,10 +124,9 @@ pub(super) fn ends(set: &ChangeSet) -> impl Iterator<Item = &str> {
 ///
 /// # Errors
 ///
-/// It has no encoding, which is a bug; the body is lost then.
+/// It has no encoding, which is a bug; the body may end with a part of it.
 pub(super) fn append(set: &ChangeSet, body: &mut Vec<u8>) -> io::Result<()> {
-    *body = postcard::to_extend(set, std::mem::take(body)).map_err(io::Error::other)?;
-    Ok(())
+    encoding::append(set, body)
 }
 
 impl Header {

@@ -16,7 +16,7 @@ use super::error::Failure;
 use super::headers;
 use super::params::{Params, decode_path, number};
 use crate::node::{ReadOptions, Routing, WriteRequest};
-use crate::state::{Condition, ContentType, Guard, Key, LockName, Op, RequestId};
+use crate::state::{self, Condition, ContentType, Guard, Key, LockName, Op, RequestId};
 
 /// Returns the key of a request: the rest of its path after `prefix`, or `?key=`, but not both.
 ///
@@ -188,7 +188,7 @@ pub(crate) fn to_content_type(text: &str) -> Result<ContentType, Failure> {
     let most = limits::CONTENT_TYPE_BYTES;
     let is_visible = text.bytes().all(|b| (32..127).contains(&b));
     if is_visible && (1..=most).contains(&text.len()) {
-        return Ok(text.into());
+        return Ok(state::shared(text));
     }
     Err(Failure::invalid(format!(
         "the content type is not ASCII of 1 to {most} bytes"

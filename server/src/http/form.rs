@@ -15,7 +15,7 @@ use crate::http::error::Failure;
 use crate::http::extract;
 use crate::http::params::Params;
 use crate::http::wire::{BINARY, PLAIN};
-use crate::state::ContentType;
+use crate::state::{self, ContentType};
 
 /// Form fields that mean the same as the query parameters of their name.
 const FIELDS: [&str; 5] = ["cas", "prevExist", "prevIndex", "prevValue", "ttl"];
@@ -42,7 +42,7 @@ pub(crate) fn submitted(
         Some(content_type) if is_form(&content_type) => match form_value(&body, params)? {
             Some(value) => Submitted {
                 value,
-                content_type: PLAIN.into(),
+                content_type: state::shared(PLAIN),
             },
             // The label says form, the body is none: what it is can only be told from its bytes.
             None => Submitted {
@@ -97,9 +97,9 @@ fn is_form(content_type: &str) -> bool {
 
 fn guess(body: &[u8]) -> ContentType {
     if std::str::from_utf8(body).is_ok() {
-        PLAIN.into()
+        state::shared(PLAIN)
     } else {
-        BINARY.into()
+        state::shared(BINARY)
     }
 }
 

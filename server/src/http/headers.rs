@@ -81,6 +81,8 @@ pub(crate) fn etag(revision: u64) -> HeaderValue {
 }
 
 fn write_meta(pen: &mut Pen, headers: &mut HeaderMap, meta: &AnswerMeta) {
+    // A map that grows allocates again, and moves all that it has.
+    headers.reserve(SLOTS);
     headers.insert(CACHE_CONTROL, NO_STORE);
     headers.insert(CONSISTENCY, level(meta.level));
     headers.insert(KNOWN_LEADER, truth(meta.leader.is_some()));

@@ -21,6 +21,7 @@ use super::join;
 use super::wire::{
     CallFrame, Connection, FRAME_BYTES, HANDSHAKE, LocalNode, Purpose, ReplyFrame, codec, decode,
 };
+use crate::encoding;
 use crate::node::{
     CallError, MakeInvitation, PeerClient, PeerHandler, PeerReply, PeerRequest, ServiceError,
 };
@@ -250,8 +251,7 @@ fn gather(call: Call, buffer: &mut BytesMut, pending: &Pending) {
 fn put_frame<T: serde::Serialize>(buffer: &mut BytesMut, message: &T) -> io::Result<()> {
     let start = buffer.len();
     buffer.put_u32(0);
-    let encoded = postcard::to_extend(message, BytesMutWriter(std::mem::take(buffer)));
-    *buffer = encoded.map_err(io::Error::other)?.0;
+    encoding::append(message, buffer)?;
     let length = buffer.len() - start - 4;
     if length > FRAME_BYTES {
         buffer.truncate(start);
@@ -263,15 +263,6 @@ fn put_frame<T: serde::Serialize>(buffer: &mut BytesMut, message: &T) -> io::Res
     let length = u32::try_from(length).map_err(io::Error::other)?;
     buffer[start..start + 4].copy_from_slice(&length.to_be_bytes());
     Ok(())
-}
-
-/// Lets postcard append to a `BytesMut`.
-struct BytesMutWriter(BytesMut);
-
-impl Extend<u8> for BytesMutWriter {
-    fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
-        self.0.extend(bytes);
-    }
 }
 
 async fn read_replies<R: tokio::io::AsyncRead + Unpin>(

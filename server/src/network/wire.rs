@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
+use crate::encoding;
 use crate::node::{Beat, Invitation, JoinRequest, Joined, PeerReply, PeerRequest, ServiceError};
 use crate::raft::{ClusterId, Member, NodeId, SnapshotMeta, TypeConfig, Vote};
 
@@ -23,6 +24,8 @@ use crate::raft::{ClusterId, Member, NodeId, SnapshotMeta, TypeConfig, Vote};
 pub(super) const PROTOCOL: u16 = 3;
 /// Largest frame. A request is at most 8 MiB and one `AppendEntries` about 1 MiB above that.
 pub(super) const FRAME_BYTES: usize = 16 << 20;
+/// What most frames need, so that their buffer seldom grows.
+const USUAL_BYTES: usize = 1 << 10;
 /// First bytes of every connection's first frame.
 const MAGIC: [u8; 4] = *b"CNCL";
 /// Longest wait for the first frame of a connection, and for its acknowledgement.
@@ -205,9 +208,9 @@ pub(super) fn codec() -> tokio_util::codec::length_delimited::Builder {
 }
 
 pub(super) fn encode<T: Serialize>(message: &T) -> io::Result<Bytes> {
-    postcard::to_stdvec(message)
-        .map(Bytes::from)
-        .map_err(io::Error::other)
+    let mut frame = Vec::with_capacity(USUAL_BYTES);
+    encoding::append(message, &mut frame)?;
+    Ok(frame.into())
 }
 
 pub(super) fn decode<T: DeserializeOwned>(frame: &BytesMut) -> io::Result<T> {

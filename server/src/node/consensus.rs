@@ -417,6 +417,7 @@ impl Consensus {
         let Some(admitted) = self.disk.admit(count, bytes, Writer::Leader) else {
             return Box::pin(stream::iter(vec![Err(ProposeError::DiskFull); count]));
         };
+        let commands = commands.into_iter().map(Arc::new);
         match self.raft.client_write_many(commands).await {
             Ok(outcomes) => Box::pin(outcomes.map(move |outcome| {
                 // It counts as taken until all outcomes are known.

@@ -323,7 +323,6 @@ impl RequestIds {
 
     fn make(&self) -> RequestId {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        RequestId::new(&format!("{:016x}-{number:x}", self.process))
-            .expect("two hexadecimal numbers are at most 33 visible characters")
+        RequestId::of(self.process, number)
     }
 }

@@ -6,6 +6,7 @@
 mod options;
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +37,8 @@ impl fmt::Display for Member {
 openraft::declare_raft_types!(
     /// One leader per term, so that a log id is (term, index) as in the Raft paper.
     pub TypeConfig:
-        D = Command,
+        // Shared, as each entry is in the log's cache, on the way to every follower, and applied.
+        D = Arc<Command>,
         R = Outcome,
         NodeId = NodeId,
         Node = Member,

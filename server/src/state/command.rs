@@ -13,7 +13,7 @@ use conclave_shared::limits;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use super::Transaction;
+use super::{Transaction, texts};
 
 /// A key: UTF-8, 1 to 1,024 bytes, no leading `/`.
 ///
@@ -83,10 +83,40 @@ impl RequestId {
         (fits && text.bytes().all(|b| b.is_ascii_graphic())).then(|| Self(text.into()))
     }
 
+    /// Returns the id that has two numbers in it, in base 36. Up to a second number of 36^9 it needs
+    /// no memory of its own.
+    #[must_use]
+    pub fn of(first: u64, second: u64) -> Self {
+        let mut text = [0; 2 * DIGITS + 1];
+        let mut start = text.len();
+        let mut push = |byte| {
+            start -= 1;
+            text[start] = byte;
+        };
+        push_digits(second, 1, &mut push);
+        push(b'-');
+        push_digits(first, DIGITS, &mut push);
+        let text = text[start..].iter().map(|byte| char::from(*byte));
+        Self(text.collect())
+    }
+
     /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Most digits of a number in base 36.
+const DIGITS: usize = 13;
+
+/// Pushes the digits of a number in base 36, the last one first.
+fn push_digits(number: u64, least: usize, push: &mut impl FnMut(u8)) {
+    let (mut rest, mut pushed) = (number, 0);
+    while rest > 0 || pushed < least {
+        push(b"0123456789abcdefghijklmnopqrstuvwxyz"[(rest % 36) as usize]);
+        rest /= 36;
+        pushed += 1;
     }
 }
 
@@ -198,6 +228,7 @@ impl Condition {
 pub struct Put {
     pub key: Key,
     pub value: Bytes,
+    #[serde(deserialize_with = "texts::decode")]
     pub content_type: ContentType,
     /// The key expires this long after the write, in log time, unless it is written again.
     pub ttl_ms: Option<u64>,
@@ -297,6 +328,7 @@ pub struct Command {
     /// Log index that the origin had applied when it took the write from its client.
     pub taken_at: u64,
     /// Name of the node that took the write from its client.
+    #[serde(deserialize_with = "texts::decode")]
     pub origin: Arc<str>,
     /// The client's own label, at most 64 bytes.
     pub client: Option<Arc<str>>,
@@ -349,5 +381,18 @@ mod tests {
         for bad in ["", "a b", "é", "\n", &"x".repeat(65)] {
             assert!(RequestId::new(bad).is_none(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn ids_of_two_numbers_differ_where_the_numbers_do() {
+        assert_eq!(RequestId::of(0, 0).as_str(), "0000000000000-0");
+        assert_eq!(RequestId::of(36, 71).as_str(), "0000000000010-1z");
+        let longest = RequestId::of(u64::MAX, u64::MAX);
+        assert_eq!(longest.as_str(), "3w5e11264sgsf-3w5e11264sgsf");
+        assert!(
+            !RequestId::of(u64::MAX, 36_u64.pow(9) - 1)
+                .0
+                .is_heap_allocated()
+        );
     }
 }

@@ -8,12 +8,13 @@ use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{Condition, ContentType, Key, Put};
+use super::{Condition, ContentType, Key, Put, texts};
 
 /// A key's value with the stamps of its writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     pub value: Bytes,
+    #[serde(deserialize_with = "texts::decode")]
     pub content_type: ContentType,
     /// Revision of the write that created the key.
     pub create_revision: u64,
@@ -22,6 +23,7 @@ pub struct Record {
     /// Writes since the key was created; the creation is 1.
     pub version: u64,
     /// Name of the node that took the last write from its client.
+    #[serde(deserialize_with = "texts::decode")]
     pub origin: Arc<str>,
     /// Log time at which the key expires; `None`: never.
     pub deadline_ms: Option<u64>,

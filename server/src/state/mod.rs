@@ -13,6 +13,7 @@ mod locks;
 mod machine;
 mod outcome;
 mod requests;
+mod texts;
 mod transaction;
 mod view;
 
@@ -25,6 +26,7 @@ pub use locks::{Claim, HeldBy, Lock, Locks};
 pub use machine::State;
 pub use outcome::{Outcome, Rejection};
 pub use requests::{Requests, Settled, SettledRequest};
+pub use texts::shared;
 pub use transaction::{Transaction, TxnCondition, TxnOp, TxnResult};
 pub use view::{Position, View};
 
@@ -52,7 +54,8 @@ pub fn apply(state: &mut State, requests: &mut Requests, index: u64, command: &C
     if let Some(outcome) = requests.refuse(command) {
         return unchanged(outcome);
     }
-    let mut changes = Vec::new();
+    // Most commands change one thing, and the changes are kept for a while.
+    let mut changes = Vec::with_capacity(1);
     let outcome = state.execute(index, command, &mut changes);
     requests.keep(index, state.log_time_ms(), command, &outcome);
     Applied { outcome, changes }

@@ -290,7 +290,7 @@ impl StateMachine {
             EntryPayload::Blank => Outcome::Nothing,
             EntryPayload::Normal(mut command) => {
                 if mutants::is(Mutant::LocalClock) {
-                    command.log_time_ms = clock::wall_ms();
+                    Arc::make_mut(&mut command).log_time_ms = clock::wall_ms();
                 }
                 let applied = state::apply(state, &mut live.requests, index, &command);
                 if !applied.changes.is_empty() {
@@ -298,8 +298,8 @@ impl StateMachine {
                         revision: index,
                         log_time_ms: state.log_time_ms(),
                         wall_time_ms: command.wall_time_ms,
-                        origin: command.origin,
-                        client: command.client,
+                        origin: command.origin.clone(),
+                        client: command.client.clone(),
                         changes: applied.changes,
                     });
                 }

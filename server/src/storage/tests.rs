@@ -74,7 +74,7 @@ fn put(index: u64, bytes: usize) -> Payload {
         content_type: "text/plain".into(),
         ttl_ms: None,
     };
-    Payload::Normal(Command {
+    let command = Command {
         log_time_ms: index,
         wall_time_ms: index,
         request_id: RequestId::new(&format!("request-{index}")).unwrap(),
@@ -87,7 +87,8 @@ fn put(index: u64, bytes: usize) -> Payload {
             condition: Condition::default(),
             return_previous: false,
         },
-    })
+    };
+    Payload::Normal(command.into())
 }
 
 fn entries(term: u64, range: std::ops::Range<u64>, bytes: usize) -> Vec<Entry> {

@@ -7,6 +7,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     ("mutants", &[]),
     ("state", &[]),
     ("clock", &[]),
+    ("encoding", &[]),
     // Recording only, so that everybody may.
     ("metrics", &["clock"]),
     // The runtime below the three that the simulation runs as well.
@@ -16,7 +17,10 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     ("formation", &["raft"]),
     ("discovery", &[]),
     ("events", &["state", "runtime"]),
-    ("history", &["events", "state", "clock", "runtime"]),
+    (
+        "history",
+        &["events", "state", "clock", "runtime", "encoding"],
+    ),
     (
         "storage",
         &[
@@ -27,12 +31,21 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
             "metrics",
             "events",
             "formation",
+            "encoding",
         ],
     ),
     // It carries requests between the services of two nodes, so it knows their types.
     (
         "network",
-        &["raft", "state", "storage", "node", "clock", "formation"],
+        &[
+            "raft",
+            "state",
+            "storage",
+            "node",
+            "clock",
+            "formation",
+            "encoding",
+        ],
     ),
     // It declares the traits that `network` fulfils.
     (
@@ -65,6 +78,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
 pub(super) const EVERYTHING: &[&str] = &[
     "state",
     "clock",
+    "encoding",
     "runtime",
     "metrics",
     "raft",
