@@ -37,6 +37,19 @@ pub(crate) struct Row {
     pub(crate) bars: &'static [Bar],
 }
 
+impl Row {
+    /// Returns whether a check measures it.
+    pub(crate) fn needs(&self, check: &str) -> bool {
+        self.figures.iter().any(|(name, _)| *name == check)
+    }
+}
+
+/// Returns whether some row wants a line of a check.
+pub(crate) fn is_figure(check: &str, line: &str) -> bool {
+    let mut figures = ROWS.iter().flat_map(|row| row.figures);
+    figures.any(|(name, words)| *name == check && words.iter().any(|word| line.contains(word)))
+}
+
 /// A number in the lines of a row. It stands in a pattern as `{}`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Bar {
