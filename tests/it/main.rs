@@ -5,6 +5,7 @@ mod chaos;
 mod clock_jumps;
 mod cluster;
 mod configuration;
+mod damage;
 mod dashboard;
 mod discovery;
 mod disk_full;

@@ -129,6 +129,35 @@ async fn a_change_of_nobody_or_to_nothing_new_is_refused() {
     cluster.assert_converged().await;
 }
 
+/// Asking a voter that is away to take over would hold up writes for nothing.
+#[tokio::test]
+async fn a_hand_over_to_a_dead_member_is_refused() {
+    let mut cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let dead = cluster.followers().await[0];
+    let body = format!(r#"{{"to":"{}"}}"#, cluster[dead].name());
+    cluster[dead].kill();
+    wait_for("the leader misses it", RECOVERED_WITHIN, async || {
+        let status = cluster[leader].try_status().await?;
+        let followers = status["followers"].as_array().cloned().unwrap_or_default();
+        let silent = followers.iter().map(|one| one["silent_ms"].as_u64());
+        match silent.max() > Some(Some(3_000)) {
+            true => Ok(()),
+            false => Err(status.to_string()),
+        }
+    })
+    .await;
+    let term = cluster[leader].status_number("term").await;
+    let answer = cluster[leader].post("/api/cluster/transfer", &body).await;
+    assert_problem(&answer, 409, "membership_conflict");
+    assert!(answer.text().contains("does not answer"), "{answer:?}");
+    let written = cluster[leader].put("/api/keys/a", "1").await;
+    written.expect_status(201);
+    assert_eq!(cluster[leader].status_number("term").await, term);
+    cluster[dead].start().await;
+    cluster.assert_converged().await;
+}
+
 #[tokio::test]
 async fn a_dry_run_says_what_can_fail_and_changes_nothing() {
     let mut cluster = Cluster::start().await;

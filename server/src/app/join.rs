@@ -9,7 +9,7 @@ use super::client::{self, HttpFailure};
 use crate::clock;
 use crate::config::{Config, HostPort};
 use crate::network::{AskError, ask_to_join};
-use crate::node::{JoinRequest, ServiceError};
+use crate::node::JoinRequest;
 
 /// Pause after nobody has answered.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -23,6 +23,60 @@ enum Said {
     Later(String),
     /// No: asking again would not help.
     No(String),
+}
+
+impl Said {
+    fn of(code: ErrorCode, reason: String) -> Self {
+        match is_passing(code) {
+            true => Self::Later(reason),
+            false => Self::No(reason),
+        }
+    }
+}
+
+/// Returns whether the same join may succeed later. One of unknown outcome may never have been made.
+const fn is_passing(code: ErrorCode) -> bool {
+    match code {
+        ErrorCode::NoLeader
+        | ErrorCode::MembershipConflict
+        | ErrorCode::ChangeUnfinished
+        | ErrorCode::OutcomeUnknown
+        | ErrorCode::Starting
+        | ErrorCode::Draining
+        | ErrorCode::Overloaded => true,
+        ErrorCode::BodyTimeout
+        | ErrorCode::TooLarge
+        | ErrorCode::ConditionFailed
+        | ErrorCode::LockHeld
+        | ErrorCode::LockLost
+        | ErrorCode::LockNotHeld
+        | ErrorCode::CrossSite
+        | ErrorCode::CursorExpired
+        | ErrorCode::DiskFull
+        | ErrorCode::IdempotencyKeyReused
+        | ErrorCode::Internal
+        | ErrorCode::InvalidArgument
+        | ErrorCode::KeyNotFound
+        | ErrorCode::MethodNotAllowed
+        | ErrorCode::AlreadyVoter
+        | ErrorCode::LastVoter
+        | ErrorCode::NameInUse
+        | ErrorCode::NotAcceptable
+        | ErrorCode::NotBuilt
+        | ErrorCode::MemberNotFound
+        | ErrorCode::NodeRemoved
+        | ErrorCode::NotCaughtUp
+        | ErrorCode::NotWaiting
+        | ErrorCode::PreconditionFailed
+        | ErrorCode::RequestWithdrawn
+        | ErrorCode::RouteNotFound
+        | ErrorCode::RevisionGone
+        | ErrorCode::TokenSuperseded
+        | ErrorCode::TooManyStreams
+        | ErrorCode::TooManyVoters
+        | ErrorCode::WouldLoseQuorum
+        | ErrorCode::ReadOnly => false,
+    }
 }
 
 /// Writes addresses for a person.
@@ -44,7 +98,6 @@ pub(super) async fn ask(
     targets: &[HostPort],
     limit: Duration,
 ) -> anyhow::Result<()> {
-    let deadline = clock::now() + limit;
     let request = JoinRequest {
         name: config.name.clone(),
         http: config.http.to_string(),
@@ -52,10 +105,19 @@ pub(super) async fn ask(
         // A node without a directory is a new member at every start.
         replace: config.data_dir.is_none(),
     };
+    ask_until(&request, targets, limit).await
+}
+
+async fn ask_until(
+    request: &JoinRequest,
+    targets: &[HostPort],
+    limit: Duration,
+) -> anyhow::Result<()> {
+    let deadline = clock::now() + limit;
     let mut last = String::new();
     loop {
         for target in targets {
-            match ask_one(target, &request, deadline).await {
+            match ask_one(target, request, deadline).await {
                 Said::Added => return Ok(()),
                 Said::No(reason) => bail!("{target} refused the join: {reason}"),
                 Said::Later(reason) => {
@@ -91,13 +153,7 @@ async fn ask_one(target: &HostPort, request: &JoinRequest, deadline: Instant) ->
             match ask_to_join(&target.to_string(), request, left).await {
                 Ok(_joined) => Said::Added,
                 Err(AskError::Unreachable(error)) => Said::Later(error.to_string()),
-                Err(AskError::Refused(
-                    error @ (ServiceError::NoLeader { .. }
-                    | ServiceError::MembershipConflict(_)
-                    | ServiceError::ChangeUnfinished(_)
-                    | ServiceError::OutcomeUnknown { .. }),
-                )) => Said::Later(error.to_string()),
-                Err(AskError::Refused(error)) => Said::No(error.to_string()),
+                Err(AskError::Refused(error)) => Said::of(error.code(), error.to_string()),
             }
         }
     }
@@ -115,16 +171,126 @@ async fn ask_http(target: &HostPort, request: &JoinRequest) -> Result<Said, Http
         return Ok(Said::Added);
     }
     Ok(match serde_json::from_slice::<Problem>(&body) {
-        Ok(problem) => match problem.code {
-            ErrorCode::NoLeader
-            | ErrorCode::MembershipConflict
-            | ErrorCode::ChangeUnfinished
-            | ErrorCode::OutcomeUnknown
-            | ErrorCode::Starting
-            | ErrorCode::Draining
-            | ErrorCode::Overloaded => Said::Later(problem.detail),
-            _ => Said::No(problem.detail),
-        },
+        Ok(problem) => Said::of(problem.code, problem.detail),
         Err(_no_problem) => Said::No(format!("it answers {status} and is no Conclave node")),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// A member that refuses joins with these codes, one after the other, and makes the next one.
+    struct FakeMember {
+        address: HostPort,
+        asked: Arc<AtomicUsize>,
+    }
+
+    impl FakeMember {
+        async fn start(refusals: impl Iterator<Item = ErrorCode> + Send + 'static) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string().parse().unwrap();
+            let asked = Arc::new(AtomicUsize::new(0));
+            let counter = Arc::clone(&asked);
+            tokio::spawn(async move {
+                let answers = refusals.map(Some).chain(std::iter::once(None));
+                for refusal in answers {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    answer(stream, refusal).await.unwrap();
+                }
+            });
+            Self { address, asked }
+        }
+
+        async fn ask(&self, limit: Duration) -> Result<usize, String> {
+            let request = JoinRequest {
+                name: "n".to_owned(),
+                http: "localhost:1".to_owned(),
+                raft: "localhost:2".to_owned(),
+                replace: false,
+            };
+            let targets = std::slice::from_ref(&self.address);
+            let asked = || self.asked.load(Ordering::Relaxed);
+            let said = ask_until(&request, targets, limit).await;
+            said.map(|()| asked())
+                .map_err(|error| format!("after {}: {error:#}", asked()))
+        }
+    }
+
+    /// Answers the one request of a connection.
+    async fn answer(mut stream: TcpStream, refusal: Option<ErrorCode>) -> io::Result<()> {
+        let mut request = Vec::new();
+        // Its body is one JSON object.
+        while !request.ends_with(b"}") {
+            if stream.read_buf(&mut request).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let (status, body) = match refusal {
+            None => (200, "{}".to_owned()),
+            Some(code) => (
+                code.status(),
+                serde_json::json!({
+                    "type": "urn", "title": "no", "status": code.status(), "detail": "not this time",
+                    "code": code, "applied": code.applied(),
+                })
+                .to_string(),
+            ),
+        };
+        let head = format!(
+            "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(format!("{head}{body}").as_bytes()).await
+    }
+
+    #[tokio::test]
+    async fn a_join_of_unknown_outcome_is_asked_for_again() {
+        let refusals = [ErrorCode::OutcomeUnknown, ErrorCode::ChangeUnfinished];
+        let member = FakeMember::start(refusals.into_iter()).await;
+        assert_eq!(member.ask(Duration::from_secs(20)).await, Ok(3));
+    }
+
+    #[tokio::test]
+    async fn an_outcome_that_stays_unknown_is_asked_for_until_the_time_is_over() {
+        let member = FakeMember::start(std::iter::repeat(ErrorCode::OutcomeUnknown)).await;
+        let error = member.ask(4 * PAUSE).await.unwrap_err();
+        assert!(error.contains("could not join within 1s"), "{error}");
+        assert!(error.ends_with("not this time"), "{error}");
+        assert!(!error.starts_with("after 1:"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_final() {
+        let member = FakeMember::start(std::iter::repeat(ErrorCode::NameInUse)).await;
+        let error = member.ask(Duration::from_secs(20)).await.unwrap_err();
+        assert!(error.starts_with("after 1: "), "{error}");
+        assert!(error.contains("refused the join: not this time"), "{error}");
+    }
+
+    #[test]
+    fn only_an_answer_that_may_change_is_asked_for_again() {
+        let all = ErrorCode::ALL.iter();
+        let passing = all.copied().filter(|code| is_passing(*code));
+        let mut words: Vec<_> = passing.map(ErrorCode::as_str).collect();
+        words.sort_unstable();
+        let expected = [
+            "change_unfinished",
+            "draining",
+            "membership_conflict",
+            "no_leader",
+            "outcome_unknown",
+            "overloaded",
+            "starting",
+        ];
+        assert_eq!(words, expected);
+    }
 }

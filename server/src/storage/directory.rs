@@ -74,6 +74,19 @@ struct IdentityFile {
     founding: Option<FoundingEntry>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     unconfirmed: bool,
+    /// See [`IdentityFile::sum`]; older directories have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum: Option<u32>,
+}
+
+impl IdentityFile {
+    /// Returns the CRC-32 of the other fields as compact JSON: no damage may make another id.
+    fn sum(&mut self) -> Result<u32, String> {
+        let given = self.checksum.take();
+        let fields = serde_json::to_vec(self).map_err(|error| error.to_string())?;
+        self.checksum = given;
+        Ok(crc32fast::hash(&fields))
+    }
 }
 
 /// [`Founding`] with ids that a person can read.
@@ -277,19 +290,28 @@ impl DataDirectory {
         let text = match fs::read_to_string(path.join(IDENTITY_FILE)) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                let reason = error.to_string();
+                return Err(DirectoryError::IdentityDamaged { path, reason });
+            }
             Err(source) => return Err(DirectoryError::Io { path, source }),
         };
         let damaged = |reason| DirectoryError::IdentityDamaged {
             path: path.clone(),
             reason,
         };
-        let file: IdentityFile =
+        let mut file: IdentityFile =
             serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
         if file.format != FORMAT {
             return Err(DirectoryError::OtherFormat {
                 path,
                 found: file.format,
             });
+        }
+        if let Some(given) = file.checksum
+            && given != file.sum().map_err(&damaged)?
+        {
+            return Err(damaged("its checksum does not match".to_owned()));
         }
         if let Some(asked) = name.filter(|asked| *asked != file.name) {
             let asked = asked.to_owned();
@@ -349,7 +371,7 @@ impl DataDirectory {
     ///
     /// The disk fails; then the node must not start.
     pub fn write_identity(&self, identity: &Identity) -> io::Result<()> {
-        let file = IdentityFile {
+        let mut file = IdentityFile {
             format: FORMAT,
             cluster_id: identity.cluster.to_string(),
             node_id: identity.id,
@@ -358,7 +380,9 @@ impl DataDirectory {
             directory_id: identity.directory.map(|id| id.to_string()),
             founding: identity.founding.as_ref().map(FoundingEntry::of),
             unconfirmed: identity.unconfirmed,
+            checksum: None,
         };
+        file.checksum = Some(file.sum().map_err(io::Error::other)?);
         write_durably(&self.path, IDENTITY_FILE, &file)?;
         // It means nothing any more; a crash before this leaves it, and it is not read.
         match fs::remove_file(self.path.join(SEEKING_FILE)) {
@@ -534,6 +558,43 @@ mod tests {
         assert_eq!(data.identity(None).unwrap(), Some(confirmed));
         let text = fs::read_to_string(directory.path().join(IDENTITY_FILE)).unwrap();
         assert!(!text.contains("unconfirmed"), "{text}");
+    }
+
+    #[test]
+    fn one_flipped_bit_makes_no_other_identity() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDirectory::open(directory.path()).unwrap();
+        data.write_identity(&identity()).unwrap();
+        let path = directory.path().join(IDENTITY_FILE);
+        let whole = fs::read(&path).unwrap();
+        for bit in 0..8 * whole.len() {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            // A file that is replaced in place is written to the disk at once, by some file systems.
+            fs::remove_file(&path).unwrap();
+            fs::write(&path, &damaged).unwrap();
+            match data.identity(Some("node0")) {
+                Ok(read) => assert_eq!(read, Some(identity()), "bit {bit}"),
+                Err(DirectoryError::OtherFormat { found, .. }) => assert_ne!(found, FORMAT),
+                Err(error) => {
+                    let is_named = matches!(error, DirectoryError::IdentityDamaged { .. });
+                    assert!(is_named, "bit {bit}: {error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_identity_without_a_checksum_is_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDirectory::open(directory.path()).unwrap();
+        data.write_identity(&identity()).unwrap();
+        let path = directory.path().join(IDENTITY_FILE);
+        let text = fs::read_to_string(&path).unwrap();
+        let mut fields: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(fields.as_object_mut().unwrap().remove("checksum").is_some());
+        fs::write(&path, fields.to_string()).unwrap();
+        assert_eq!(data.identity(None).unwrap(), Some(identity()));
     }
 
     #[test]

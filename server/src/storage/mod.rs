@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! DIR/LOCK                  held while a process uses the directory
-//! DIR/node.json             format, cluster id, Raft id, node name (invariant 10)
+//! DIR/node.json             format, cluster id, Raft id, node name (invariant 10), a checksum
 //! DIR/formation.json        before that: to whom the directory is pledged (see `formation`)
 //! DIR/raft/                 log files of the `raft-log` crate: entries, vote, committed index
 //! DIR/snapshots/N.snap      one complete snapshot; N is the log index after its last entry

@@ -17,6 +17,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
+    machine,
     process::{Ended, run, run_within},
     workspace::Workspace,
 };
@@ -66,7 +67,8 @@ pub(crate) fn hunt(workspace: &Workspace, ids: &[String], report: Option<&Path>)
     let end = format!("{caught} of {} caught", mutants.len());
     println!("\n{table}\n{end}");
     if let Some(report) = report {
-        let text = format!("# Mutants\n\n{table}\n{end}\n");
+        let origin = machine::describe(workspace);
+        let text = format!("# Mutants\n\n{origin}\n{table}\n{end}\n");
         fs::write(report, text).with_context(|| report.display().to_string())?;
     }
     Ok(caught == mutants.len())

@@ -2,16 +2,19 @@
 //!
 //! Each test that measures runs alone, at its full length, and what it says with `measured: ` are the
 //! figures. A row is met when its tests pass and the figures reach its bars; it is not met when only the
-//! figures do not; it has failed when a test has. The report also says what was not run.
+//! figures do not; it has failed when a test has. The report keeps what earlier runs measured, and says
+//! of each figure when and of what it is; it also says what was not run.
 
 mod figures;
+mod findings;
+mod record;
+mod render;
 mod table;
 
 use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -23,20 +26,23 @@ use crate::{
     workspace::Workspace,
 };
 
-use figures::reaches;
-use table::{CHAOS, CHECKS, Check, ELSEWHERE, Program, ROWS, Row};
+use record::{Measured, Origin, Record};
+use render::Report;
+use table::{CHAOS, CHECKS, Check, Program, ROWS, is_figure};
 
 /// Minutes of the campaign with faults that overlap, when not said.
 const CAMPAIGN: u64 = 60;
 /// Longest text that a failed check contributes.
 const REASON: usize = 400;
+/// Asks for no check: the report is written anew from what it has.
+const NONE: &str = "none";
 
 /// What is asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
-    /// Numbers of rows; none means all.
+    /// Numbers of rows and names of checks; none means all.
     pub(crate) rows: Vec<String>,
-    /// Where the report goes instead of `RELIABILITY.md`.
+    /// Where the report is instead of `RELIABILITY.md`.
     pub(crate) report: Option<PathBuf>,
     /// Minutes of the campaign.
     pub(crate) minutes: Option<u64>,
@@ -44,56 +50,86 @@ pub(crate) struct Wanted {
     pub(crate) mutants: Option<PathBuf>,
 }
 
-/// Measures the rows and writes the report. Returns true when every row is met.
+/// Measures the rows and writes the report, after each check, with what it has from earlier runs.
+/// Returns true when every check passes and every row that is asked for is met.
 ///
 /// # Errors
 ///
-/// There is no such row, something cannot be built, or the report cannot be written.
+/// There is no such row or check, something cannot be built, the report cannot be written, or there is
+/// one that this command has not written as it is.
 pub(crate) fn measure(workspace: &Workspace, wanted: &Wanted) -> Result<bool> {
-    if let Some(unknown) = wanted
-        .rows
-        .iter()
-        .find(|id| ROWS.iter().all(|row| row.id != **id))
-    {
-        let ids: Vec<_> = ROWS.iter().map(|row| row.id).collect();
-        bail!("no row `{unknown}`; there are {}", ids.join(", "));
-    }
-    let is_wanted =
-        |row: &&Row| wanted.rows.is_empty() || wanted.rows.iter().any(|id| id == row.id);
-    let rows: Vec<_> = ROWS.iter().filter(is_wanted).collect();
-    let mutants = match &wanted.mutants {
-        None => None,
-        Some(file) => Some(fs::read_to_string(file).with_context(|| file.display().to_string())?),
-    };
-    let campaign = wanted.minutes.unwrap_or(CAMPAIGN);
-    let bench = Laboratory::build(workspace, campaign)?;
-    let mut measured = BTreeMap::new();
-    for check in &CHECKS {
-        let needed = |row: &&Row| row.figures.iter().any(|(name, _)| *name == check.name);
-        if rows.iter().any(needed) {
-            println!("\n==> {}", check.name);
-            let result = bench.run(check)?;
-            println!(
-                "    {}: {:.0} s",
-                result.verdict.shown(),
-                result.took.as_secs_f64()
-            );
-            measured.insert(check.name, result);
-        }
-    }
-    let report = Report {
-        rows: &rows,
-        measured: &measured,
-        campaign,
-    };
-    let text = report.text(workspace, mutants.as_deref())?;
+    let checks = chosen(&wanted.rows)?;
     let usual = workspace.root().join("RELIABILITY.md");
     let file = wanted.report.as_deref().unwrap_or(&usual);
-    fs::write(file, text).with_context(|| file.display().to_string())?;
+    let mut record = Record::read(file)?;
+    let is_known = |name: &str| CHECKS.iter().any(|check| check.name == name);
+    record.checks.retain(|name, _| {
+        let is_known = is_known(name);
+        if !is_known {
+            println!("the report has figures of `{name}`, which is no check any more: left out");
+        }
+        is_known
+    });
+    if let Some(mutants) = &wanted.mutants {
+        record.mutants = table_of_mutants(mutants)?;
+    }
+    let mut all_pass = true;
+    if !checks.is_empty() {
+        let campaign = wanted.minutes.unwrap_or(CAMPAIGN);
+        let laboratory = Laboratory::build(workspace, campaign)?;
+        for check in checks {
+            println!("\n==> {}", check.name);
+            let measured = laboratory.run(check)?;
+            let seconds = measured.took.as_secs_f64();
+            println!("    {}: {seconds:.0} s", measured.verdict.shown());
+            all_pass &= measured.verdict == Verdict::Met;
+            record.checks.insert(check.name.to_owned(), measured);
+            // Whatever becomes of the next one, this is kept.
+            record.write(&Report::of(&record).text()?, file)?;
+        }
+    }
+    let report = Report::of(&record);
+    record.write(&report.text()?, file)?;
     println!("\n{}", report.summary()?);
     println!("the report is {}", file.display());
-    let met = |row: &&Row| report.verdict(row) == Verdict::Met;
-    Ok(rows.iter().all(met))
+    let mut rows = ROWS.iter().filter(|row| is_asked(&wanted.rows, row.id));
+    Ok(all_pass && rows.all(|row| report.verdict(row) == Verdict::Met))
+}
+
+/// Returns the checks of rows and the checks of these names, in the order in which they run.
+///
+/// # Errors
+///
+/// There is no such row and no such check.
+fn chosen(words: &[String]) -> Result<Vec<&'static Check>> {
+    let is_row = |word: &str| ROWS.iter().any(|row| row.id == word);
+    let is_check = |word: &str| CHECKS.iter().any(|check| check.name == word);
+    let unknown = |word: &&String| !is_row(word) && !is_check(word) && *word != NONE;
+    if let Some(unknown) = words.iter().find(unknown) {
+        let rows: Vec<_> = ROWS.iter().map(|row| row.id).collect();
+        let checks: Vec<_> = CHECKS.iter().map(|check| check.name).collect();
+        bail!(
+            "no row and no check `{unknown}`; there are the rows {} and the checks {}",
+            rows.join(", "),
+            checks.join(", ")
+        );
+    }
+    let is_wanted = |check: &&Check| {
+        let mut rows = ROWS.iter().filter(|row| is_asked(words, row.id));
+        is_asked(words, check.name) || rows.any(|row| row.needs(check.name))
+    };
+    Ok(CHECKS.iter().filter(is_wanted).collect())
+}
+
+fn is_asked(words: &[String], word: &str) -> bool {
+    words.is_empty() || words.iter().any(|asked| asked == word)
+}
+
+/// Returns the lines of what `cargo xtask mutants --report` has written, without its heading.
+fn table_of_mutants(file: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let table = text.trim_start_matches("# Mutants").trim();
+    Ok(table.lines().map(str::to_owned).collect())
 }
 
 /// What came of a check or a row.
@@ -104,30 +140,29 @@ enum Verdict {
     NotMet,
     /// This machine cannot do it, or not all of it.
     Skipped,
+    /// Some checks of the row have never run.
+    Partly,
+    /// None has.
+    Missing,
     Late,
     Failed,
 }
 
 impl Verdict {
+    /// Those that a check has.
+    const OF_CHECKS: [Self; 4] = [Self::Met, Self::Skipped, Self::Late, Self::Failed];
+
     const fn shown(self) -> &'static str {
         match self {
             Self::Met => "met",
             Self::NotMet => "not met",
             Self::Skipped => "skipped",
+            Self::Partly => "measured in part",
+            Self::Missing => "not measured yet",
             Self::Late => "not in time",
             Self::Failed => "FAILED",
         }
     }
-}
-
-/// What a check has said.
-#[derive(Debug)]
-struct Measured {
-    verdict: Verdict,
-    took: Duration,
-    /// Its figures, or why there are none.
-    lines: Vec<String>,
-    seeds: Vec<String>,
 }
 
 /// What the checks need.
@@ -164,42 +199,22 @@ impl<'a> Laboratory<'a> {
 
     /// Runs a check to its end.
     fn run(&self, check: &Check) -> Result<Measured> {
-        let mut command = match check.program {
-            Program::Test(name) => {
-                let start = [
-                    "test",
-                    "--locked",
-                    "--package",
-                    "conclave-tests",
-                    "--test",
-                    "it",
-                ];
-                let mut cargo = self.workspace.cargo(&start);
-                cargo.args(["--", "--exact", name, "--nocapture"]);
-                cargo.env("CONCLAVE_BIN", self.workspace.dev_server());
-                cargo
-            }
-            Program::Bench(arguments) => {
-                let bins = ["--bin", "conclave", "--bin", "conclave-bench"];
-                let mut build = self.workspace.cargo(&["build", "--release", "--locked"]);
-                build.args(bins);
-                run(build)?;
-                let bench = self.workspace.target().join("release/conclave-bench");
-                let mut bench = self.workspace.command(bench);
-                bench.args(arguments);
-                bench
-            }
-        };
+        let (mut command, server) = self.program(check)?;
         let mut limit = check.minutes;
-        for (name, value) in check.settings {
-            if *name == CHAOS {
+        for (name, value) in settings(check, self.campaign) {
+            command.env(name, value);
+            if name == CHAOS {
                 // The check's own time is for what the campaign takes beside its length.
                 limit += self.campaign;
-                command.env(name, (60 * self.campaign).to_string());
-            } else {
-                command.env(name, value);
             }
         }
+        let origin = Origin {
+            command: shown(check, self.campaign),
+            date: machine::date(self.workspace),
+            commit: machine::commit(self.workspace),
+            server: machine::build(self.workspace, &server),
+            machine: machine::hardware(self.workspace),
+        };
         let log = self
             .logs
             .join(format!("{}.log", check.name.replace(' ', "-")));
@@ -211,12 +226,72 @@ impl<'a> Laboratory<'a> {
         if matches!(check.program, Program::Test(_)) && !said.contains("running 1 test") {
             bail!("{} has run no test: {}", check.name, log.display());
         }
-        Ok(judge(check, ended, &said, took))
+        let mut measured = judge(check, ended, &said);
+        if measured.verdict == Verdict::Met {
+            measured.lines.retain(|line| is_figure(check.name, line));
+        }
+        Ok(Measured {
+            took,
+            origin,
+            ..measured
+        })
+    }
+
+    /// Returns what a check runs, and the server that it measures. The bench is built first.
+    fn program(&self, check: &Check) -> Result<(Command, PathBuf)> {
+        match check.program {
+            Program::Test(name) => {
+                let start = [
+                    "test",
+                    "--locked",
+                    "--package",
+                    "conclave-tests",
+                    "--test",
+                    "it",
+                ];
+                let server = self.workspace.dev_server();
+                let mut cargo = self.workspace.cargo(&start);
+                cargo.args(["--", "--exact", name, "--nocapture"]);
+                cargo.env("CONCLAVE_BIN", &server);
+                Ok((cargo, server))
+            }
+            Program::Bench(arguments) => {
+                let bins = ["--bin", "conclave", "--bin", "conclave-bench"];
+                let mut build = self.workspace.cargo(&["build", "--release", "--locked"]);
+                build.args(bins);
+                run(build)?;
+                let release = self.workspace.target().join("release");
+                let mut bench = self.workspace.command(release.join("conclave-bench"));
+                bench.args(arguments);
+                Ok((bench, release.join("conclave")))
+            }
+        }
     }
 }
 
-/// Returns what a check's log says.
-fn judge(check: &Check, ended: Ended, said: &str, took: Duration) -> Measured {
+/// Returns what makes a check long: the campaign in seconds, and the others as the table has them.
+fn settings(check: &Check, campaign: u64) -> impl Iterator<Item = (&'static str, String)> {
+    check.settings.iter().map(move |(name, value)| {
+        let is_campaign = *name == CHAOS;
+        let seconds = is_campaign.then(|| (60 * campaign).to_string());
+        (*name, seconds.unwrap_or_else(|| (*value).to_owned()))
+    })
+}
+
+/// Returns what a check runs, for a reader.
+fn shown(check: &Check, campaign: u64) -> String {
+    let mut words: Vec<_> = settings(check, campaign)
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    match check.program {
+        Program::Test(name) => words.push(name.to_owned()),
+        Program::Bench(arguments) => words.push(format!("conclave-bench {}", arguments.join(" "))),
+    }
+    format!("`{}`", words.join(" "))
+}
+
+/// Returns what a check's log says. How long it took, and where, is not in it.
+fn judge(check: &Check, ended: Ended, said: &str) -> Measured {
     let after = |start: &str| -> Vec<String> {
         let lines = said.lines().filter_map(|line| line.strip_prefix(start));
         lines.map(str::to_owned).collect()
@@ -235,9 +310,10 @@ fn judge(check: &Check, ended: Ended, said: &str, took: Duration) -> Measured {
     seeds.dedup();
     Measured {
         verdict,
-        took,
+        took: Duration::ZERO,
         lines,
         seeds,
+        origin: Origin::default(),
     }
 }
 
@@ -249,150 +325,6 @@ fn reason(said: &str) -> String {
     match panicked {
         true => rest.chars().take(REASON).collect(),
         false => "it has ended without saying why".to_owned(),
-    }
-}
-
-/// The report of some rows.
-struct Report<'a> {
-    rows: &'a [&'a Row],
-    measured: &'a BTreeMap<&'static str, Measured>,
-    campaign: u64,
-}
-
-impl Report<'_> {
-    fn text(&self, workspace: &Workspace, mutants: Option<&str>) -> Result<String> {
-        let mut text = String::from("# What was measured\n\n");
-        text.push_str("Written by `cargo xtask reliability`; every figure is what a test of `tests/it` or the bench\n");
-        text.push_str("said in that run. A row is *met* when its tests passed and the figures reach what was aimed\n");
-        text.push_str("at, *not met* when the tests passed and the figures do not.\n\n");
-        text.push_str(&machine::describe(workspace));
-        write!(text, "\n{}", self.summary()?)?;
-        for row in self.rows {
-            self.details(row, &mut text)?;
-        }
-        self.absent(&mut text)?;
-        if let Some(mutants) = mutants {
-            let table = mutants.trim_start_matches("# Mutants").trim();
-            write!(
-                text,
-                "\n## Mutants\n\nServers with a defect each, and the tests that noticed it.\n\n{table}\n"
-            )?;
-        }
-        Ok(text)
-    }
-
-    /// Returns the table.
-    fn summary(&self) -> Result<String> {
-        let mut text = String::from("| # | promise | aim | s | |\n|---|---|---|---:|---|\n");
-        for row in self.rows {
-            let checks = row
-                .figures
-                .iter()
-                .filter_map(|(name, _)| self.measured.get(name));
-            let took: Duration = checks.map(|check| check.took).sum();
-            writeln!(
-                text,
-                "| {} | {} | {} | {:.0} | {} |",
-                row.id,
-                row.promise,
-                row.aim,
-                took.as_secs_f64(),
-                self.verdict(row).shown()
-            )?;
-        }
-        Ok(text)
-    }
-
-    fn verdict(&self, row: &Row) -> Verdict {
-        let checks = row
-            .figures
-            .iter()
-            .filter_map(|(name, _)| self.measured.get(name));
-        let worst = checks.map(|check| check.verdict).max();
-        let lines: Vec<_> = row
-            .figures
-            .iter()
-            .flat_map(|(name, words)| self.lines(name, words))
-            .collect();
-        match worst.unwrap_or(Verdict::Skipped) {
-            Verdict::Met if row.bars.iter().all(|bar| reaches(*bar, &lines)) => Verdict::Met,
-            Verdict::Met => Verdict::NotMet,
-            worst => worst,
-        }
-    }
-
-    /// Returns the lines of a check that a row wants; all when they are no figures.
-    fn lines(&self, check: &str, words: &[&str]) -> Vec<&str> {
-        let Some(measured) = self.measured.get(check) else {
-            return Vec::new();
-        };
-        let all = measured.lines.iter().map(String::as_str);
-        let is_wanted = |line: &&str| {
-            measured.verdict != Verdict::Met || words.iter().any(|word| line.contains(word))
-        };
-        all.filter(is_wanted).collect()
-    }
-
-    fn details(&self, row: &Row, text: &mut String) -> Result<()> {
-        let verdict = self.verdict(row).shown();
-        write!(
-            text,
-            "\n## {}. {}\n\nAim: {}. **{verdict}**\n",
-            row.id, row.promise, row.aim
-        )?;
-        for (name, words) in row.figures {
-            let Some(check) = CHECKS.iter().find(|check| check.name == *name) else {
-                continue;
-            };
-            let Some(measured) = self.measured.get(name) else {
-                continue;
-            };
-            write!(text, "\n{}", self.command(check))?;
-            let seeds = match measured.seeds.is_empty() {
-                true => String::new(),
-                false => format!(", seed {}", measured.seeds.join(", ")),
-            };
-            writeln!(text, " ({:.0} s{seeds}):\n", measured.took.as_secs_f64())?;
-            for line in self.lines(name, words) {
-                match line.starts_with('|') {
-                    true => writeln!(text, "    {line}")?,
-                    false => writeln!(text, "- {line}")?,
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns what a check has run.
-    fn command(&self, check: &Check) -> String {
-        let mut shown = String::from("`");
-        for (name, value) in check.settings {
-            let campaign = (60 * self.campaign).to_string();
-            let value = if *name == CHAOS { &campaign } else { *value };
-            shown.push_str(&format!("{name}={value} "));
-        }
-        match check.program {
-            Program::Test(name) => shown.push_str(name),
-            Program::Bench(arguments) => {
-                shown.push_str(&format!("conclave-bench {}", arguments.join(" ")));
-            }
-        }
-        shown.push('`');
-        shown
-    }
-
-    /// Says what was not run.
-    fn absent(&self, text: &mut String) -> Result<()> {
-        text.push_str("\n## Not run\n\n");
-        for row in &ROWS {
-            if self.rows.iter().all(|run| run.id != row.id) {
-                writeln!(text, "- {}. {}: not asked for", row.id, row.promise)?;
-            }
-        }
-        for (id, promise, place) in ELSEWHERE {
-            writeln!(text, "- {id}. {promise}: {place}")?;
-        }
-        Ok(())
     }
 }
 
@@ -412,45 +344,34 @@ mod tests {
         }
     }
 
-    fn measured(verdict: Verdict, line: &str) -> Measured {
-        Measured {
-            verdict,
-            took: Duration::from_secs(7),
-            lines: vec![line.to_owned()],
-            seeds: vec!["9".to_owned()],
-        }
+    #[test]
+    fn checks_are_asked_for_by_their_rows_or_by_name() {
+        let names = |words: &[&str]| {
+            let words: Vec<_> = words.iter().map(|&word| word.to_owned()).collect();
+            let checks = chosen(&words).map_err(|error| error.to_string());
+            checks.map(|checks| checks.iter().map(|check| check.name).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&[]).map(|all| all.len()), Ok(CHECKS.len()));
+        assert_eq!(names(&[NONE]), Ok(vec![]));
+        assert_eq!(names(&["1"]), Ok(vec!["chaos", "kills"]));
+        assert_eq!(
+            names(&["kills", "2"]),
+            Ok(vec!["kills", "cuts of one", "cuts of all"])
+        );
+        let unknown = names(&["1", "99"]).unwrap_err();
+        assert!(
+            unknown.contains("`99`") && unknown.contains("cuts of one"),
+            "{unknown}"
+        );
     }
 
     #[test]
-    fn a_row_is_met_only_when_its_checks_pass_and_its_figures_reach_the_bars() {
-        let row = ROWS.iter().find(|row| row.id == "15").unwrap();
-        let verdict = |check: Measured| {
-            let report = Report {
-                rows: &[row],
-                measured: &[("chaos", check)].into(),
-                campaign: 1,
-            };
-            let mut text = report.summary().unwrap();
-            report.details(row, &mut text).unwrap();
-            report.absent(&mut text).unwrap();
-            assert!(text.contains("- 14. five nodes"), "{text}");
-            assert!(
-                text.contains("CONCLAVE_TEST_CHAOS_SECONDS=60 chaos::"),
-                "{text}"
-            );
-            report.verdict(row)
-        };
-        let said =
-            |seconds| format!("chaos: equal states at most {seconds} s after the last fault");
-        assert_eq!(verdict(measured(Verdict::Met, &said("29.9"))), Verdict::Met);
-        assert_eq!(
-            verdict(measured(Verdict::Met, &said("31.0"))),
-            Verdict::NotMet
-        );
-        assert_eq!(verdict(measured(Verdict::Met, "nothing")), Verdict::NotMet);
-        assert_eq!(
-            verdict(measured(Verdict::Failed, &said("1"))),
-            Verdict::Failed
+    fn a_command_shows_its_settings() {
+        let check = CHECKS.iter().find(|check| check.name == "chaos").unwrap();
+        let shown = shown(check, 2);
+        assert!(
+            shown.starts_with("`CONCLAVE_TEST_CHAOS_SECONDS=120 chaos::"),
+            "{shown}"
         );
     }
 
@@ -458,14 +379,14 @@ mod tests {
     fn a_log_says_figures_seeds_and_why_it_failed() {
         let check = &CHECKS[0];
         let said = "running 1 test\nCONCLAVE_TEST_SEED=5\n\nmeasured: a 1\n\nthread 'x' panicked at y:\nlost\nb\nc\nd";
-        let well = judge(check, Ended::Well, said, Duration::ZERO);
+        let well = judge(check, Ended::Well, said);
         assert_eq!(
             (well.lines, well.seeds),
             (vec!["a 1".to_owned()], vec!["5".to_owned()])
         );
-        let badly = judge(check, Ended::Badly, said, Duration::ZERO);
+        let badly = judge(check, Ended::Badly, said);
         assert_eq!(badly.lines, ["lost b c"]);
-        let skipped = judge(check, Ended::Well, "skipped: no root", Duration::ZERO);
+        let skipped = judge(check, Ended::Well, "skipped: no root");
         assert_eq!(skipped.verdict, Verdict::Skipped);
     }
 }

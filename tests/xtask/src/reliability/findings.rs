@@ -1,0 +1,171 @@
+//! Bugs of the product that the tests have found, and the tests that would find them again.
+
+/// A bug that was mended.
+#[derive(Debug)]
+pub(super) struct Finding {
+    pub(super) what: &'static str,
+    /// What found it.
+    pub(super) found_by: &'static str,
+    /// Tests that fail with it, as `file::test`.
+    pub(super) guards: &'static [&'static str],
+}
+
+/// All of them, the newest first.
+pub(super) const FINDINGS: [Finding; 12] = [
+    Finding {
+        what: "a joining node gave up when nobody knew what had become of its join, long before \
+               `-join-timeout`",
+        found_by: "`chaos::no_promise_breaks_while_faults_of_all_kinds_overlap`, seed 4",
+        guards: &[
+            "server/src/app/join.rs::a_join_of_unknown_outcome_is_asked_for_again",
+            "server/src/app/join.rs::only_an_answer_that_may_change_is_asked_for_again",
+        ],
+    },
+    Finding {
+        what: "a key that was put again with exactly the same deadline never expired, except on nodes \
+               that had it from a snapshot",
+        found_by: "`ttl::keys_expire_in_their_time_while_leaders_die_and_clocks_jump`",
+        guards: &[
+            "server/src/state/machine/tests.rs::a_put_that_ends_when_the_one_before_would_have_still_ends",
+        ],
+    },
+    Finding {
+        what: "connections of a peer that had vanished stayed open for ever, and after about ten short \
+               partitions there were 512, with which a node accepts no other",
+        found_by: "the browser tests of failures, F-3",
+        guards: &["tests/it/half_open.rs::connections_of_a_peer_that_vanished_do_not_keep_it_out"],
+    },
+    Finding {
+        what: "a node whose Raft core had panicked stayed up and called itself leader",
+        found_by: "the mutant M16",
+        guards: &[],
+    },
+    Finding {
+        what: "a hand-over to a voter that does not answer held up writes for two seconds",
+        found_by: "`members_churn::nothing_is_lost_while_the_members_change`",
+        guards: &["tests/it/members_wrong.rs::a_hand_over_to_a_dead_member_is_refused"],
+    },
+    Finding {
+        what: "a browser that sends no Fetch Metadata, over plain HTTP to another host, took a lock by \
+               looking at its address",
+        found_by: "the browser tests of locks",
+        guards: &[
+            "tests/browser/locks.test.mjs::a browser that names no Fetch Metadata takes no lock by looking",
+            "server/src/http/dialects/native/locks.rs::only_lock_clients_claim",
+        ],
+    },
+    Finding {
+        what: "an `EventSource` gave up for good at the 503 of a node that was starting",
+        found_by: "the browser tests of streams",
+        guards: &[
+            "tests/browser/streams.test.mjs::an EventSource whose node is killed resumes without loss and without repeats",
+        ],
+    },
+    Finding {
+        what: "a wholly garbled history passed for a new one, as sled opens such a log as an empty one",
+        found_by: "`past::a_damaged_history_is_set_aside_and_the_node_serves`",
+        guards: &["tests/it/past.rs::a_damaged_history_is_set_aside_and_the_node_serves"],
+    },
+    Finding {
+        what: "a JSON array was taken for an object whose fields may all be missing",
+        found_by: "the tests of bad bodies in `transactions::` and `locks::`",
+        guards: &[
+            "tests/it/transactions.rs::what_is_no_transaction_is_refused_clearly",
+            "tests/it/locks.rs::names_and_times_have_their_limits",
+        ],
+    },
+    Finding {
+        what: "a follower called its state up to 1.2 s younger than it was, after a pause or a healed \
+               partition: a heartbeat counted from its arrival",
+        found_by: "`isolation::no_stale_read_is_older_than_it_says`",
+        guards: &[
+            "server/src/node/contact.rs::a_heartbeat_counts_from_when_it_was_sent",
+            "server/src/node/contact.rs::only_a_heartbeat_that_answers_a_reply_is_dated",
+            "tests/it/isolation.rs::no_stale_read_is_older_than_it_says",
+        ],
+    },
+    Finding {
+        what: "a node refused its own log after a power cut that left a block of the last record \
+               unwritten; and again, when reading it had made data of the hole",
+        found_by: "`power::power_cuts_of_one_node_lose_no_acknowledged_write`",
+        guards: &[
+            "tests/it/power.rs::a_log_whose_last_write_reached_the_disk_in_part_opens",
+            "server/src/storage/tests.rs::a_log_with_a_hole_opens_up_to_it",
+        ],
+    },
+    Finding {
+        what: "a panic when Raft stopped within a batch of proposals",
+        found_by: "the simulation",
+        guards: &[
+            "server/src/node/proposals.rs::a_raft_that_stops_within_a_batch_leaves_its_rest_unknown",
+        ],
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    /// Returns whether a test of a file has this name, by the words that declare it.
+    fn declares(text: &str, file: &str, name: &str) -> bool {
+        if file.ends_with(".mjs") {
+            return ['\'', '"']
+                .iter()
+                .any(|quote| text.contains(&format!("test({quote}{name}{quote}")));
+        }
+        let lines: Vec<_> = text.lines().map(str::trim).collect();
+        let head = format!("fn {name}()");
+        let at = lines
+            .iter()
+            .position(|line| line.trim_start_matches("async ").starts_with(&head));
+        let before = &lines[..at.unwrap_or(0)];
+        let mut attributes = before
+            .iter()
+            .rev()
+            .take_while(|line| line.starts_with("#["));
+        attributes.any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
+    }
+
+    #[test]
+    fn every_test_that_guards_is_there() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for finding in &FINDINGS {
+            for guard in finding.guards {
+                let (file, name) = guard.split_once("::").unwrap();
+                let text = fs::read_to_string(root.join(file));
+                let text = text.unwrap_or_else(|error| panic!("{file}: {error}"));
+                assert!(declares(&text, file, name), "no test {guard}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_test_that_found_something_is_there() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../it");
+        let words = FINDINGS
+            .iter()
+            .flat_map(|finding| finding.found_by.split('`'));
+        for named in words.filter(|word| word.contains("::")) {
+            let (module, name) = named.split_once("::").unwrap();
+            let file = format!("{module}.rs");
+            let text = fs::read_to_string(root.join(&file));
+            let text = text.unwrap_or_else(|error| panic!("{file}: {error}"));
+            assert!(
+                name.is_empty() || declares(&text, &file, name),
+                "no test {named}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_test_is_declared_by_its_attribute() {
+        let text = "#[test]\nfn a() {}\n    #[tokio::test]\n    async fn b() {}\nfn c() {}\n";
+        for (name, is_test) in [("a", true), ("b", true), ("c", false), ("d", false)] {
+            assert_eq!(declares(text, "x.rs", name), is_test, "{name}");
+        }
+        assert!(declares("test('a b', async", "x.mjs", "a b"));
+        assert!(!declares("test('a b', async", "x.mjs", "a"));
+    }
+}
