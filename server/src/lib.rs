@@ -26,6 +26,8 @@ pub mod config;
 pub mod discovery;
 pub mod events;
 pub mod formation;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 #[cfg(not(feature = "simulation"))]
 pub mod history;
 #[cfg(not(feature = "simulation"))]
