@@ -27,6 +27,8 @@ pub mod discovery;
 mod encoding;
 pub mod events;
 pub mod formation;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 #[cfg(not(feature = "simulation"))]
 pub mod history;
 #[cfg(not(feature = "simulation"))]

@@ -37,6 +37,7 @@ mod random_input;
 mod read_only;
 mod recovery;
 mod requests;
+mod rolling;
 mod seeds;
 mod stalled_disks;
 mod stalled_watchers;

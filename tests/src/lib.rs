@@ -23,6 +23,7 @@
 //!
 //! - `CONCLAVE_BIN`: the binary to test; else `conclave` next to the test's own executable, which is
 //!   built when that is needed.
+//! - `CONCLAVE_EARLIER_BIN`: the server that rolling restarts begin with; else the binary to test.
 //! - `CONCLAVE_TEST_SEED`: repeats the faults or requests of a random test, which prints its seed.
 //! - `CONCLAVE_TEST_FULL`: `1` makes the long tests do ten times as much and more, for minutes to hours,
 //!   and lets the harness judge etcd where that is installed.

@@ -15,6 +15,7 @@ pub const CAMPAIGN_SECONDS: &str = "CONCLAVE_TEST_CAMPAIGN_SECONDS";
 pub const PAUSES: &str = "CONCLAVE_TEST_PAUSES";
 pub const CHAOS_SECONDS: &str = "CONCLAVE_TEST_CHAOS_SECONDS";
 pub(crate) const BINARY: &str = "CONCLAVE_BIN";
+const EARLIER_BINARY: &str = "CONCLAVE_EARLIER_BIN";
 
 /// Returns the seed that is asked for, else a new one, and says which: it repeats a failed run.
 ///
@@ -58,6 +59,18 @@ pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
 /// Returns the binary to test, when one is named.
 pub(crate) fn binary() -> Option<PathBuf> {
     env::var_os(BINARY).map(PathBuf::from)
+}
+
+/// Returns the server of an earlier commit, when one is named.
+///
+/// # Panics
+///
+/// The variable is set and names no file.
+#[must_use]
+pub fn earlier_binary() -> Option<PathBuf> {
+    let named = PathBuf::from(env::var_os(EARLIER_BINARY)?);
+    let file = named.canonicalize().ok().filter(|file| file.is_file());
+    Some(file.unwrap_or_else(|| panic!("{EARLIER_BINARY}=`{}` is no file", named.display())))
 }
 
 fn set<T: FromStr>(variable: &str) -> Option<T> {

@@ -13,6 +13,8 @@ mod dialects;
 mod error;
 mod extract;
 mod form;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod headers;
 mod health;
 mod index;
@@ -27,7 +29,7 @@ mod stream;
 mod wire;
 
 #[cfg(test)]
-mod fuzz;
+mod random_input;
 #[cfg(test)]
 mod tests;
 

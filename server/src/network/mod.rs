@@ -15,6 +15,8 @@ mod addresses;
 mod calls;
 mod connect;
 mod form;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod join;
 mod raft_client;
 mod raft_sessions;

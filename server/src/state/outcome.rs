@@ -1,8 +1,10 @@
 //! Deterministic answers of apply, refusals included (invariant 2).
 
+use std::cell::Cell;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{HeldBy, LockName, Record, SessionId, SettledRequest, Stamps, TxnResult};
 
@@ -32,7 +34,7 @@ pub enum Outcome {
     /// What became of a request id, for good.
     Settlement(SettledRequest),
     /// The id was settled before: this is its first outcome again, without records.
-    Replayed(Box<Self>),
+    Replayed(#[serde(deserialize_with = "first_outcome")] Box<Self>),
     /// A transaction was done; `results` are those of the list that was done, in its order.
     Transaction {
         /// All conditions held, so it was `then`.
@@ -63,6 +65,20 @@ pub enum Outcome {
     ClaimsKept { lost: Vec<(LockName, SessionId)> },
     /// Log time has passed. `more`: more is due than one command may end.
     Ticked { more: bool },
+}
+
+/// Reads the outcome that is repeated, which never is a repetition itself: a reply in which they are
+/// nested without end would use up the stack of its reader.
+fn first_outcome<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<Outcome>, D::Error> {
+    thread_local! {
+        static IN_REPLAY: Cell<bool> = const { Cell::new(false) };
+    }
+    if IN_REPLAY.replace(true) {
+        return Err(D::Error::custom("a repetition of a repeated outcome"));
+    }
+    let outcome = Outcome::deserialize(deserializer);
+    IN_REPLAY.set(false);
+    outcome.map(Box::new)
 }
 
 /// Why a command changed nothing.

@@ -16,6 +16,8 @@
 mod codec;
 mod directory;
 mod disk_space;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod log_store;
 mod memory_log;
 mod moving;

@@ -63,7 +63,7 @@ async fn the_memory_store_passes_the_conformance_suite() {
     Suite::test_all(InMemory).await.unwrap();
 }
 
-fn id(term: u64, index: u64) -> LogId {
+pub(super) fn id(term: u64, index: u64) -> LogId {
     openraft::testing::log_id::<TypeConfig>(term, 1, index)
 }
 
@@ -91,13 +91,13 @@ fn put(index: u64, bytes: usize) -> Payload {
     Payload::Normal(command.into())
 }
 
-fn entries(term: u64, range: std::ops::Range<u64>, bytes: usize) -> Vec<Entry> {
+pub(super) fn entries(term: u64, range: std::ops::Range<u64>, bytes: usize) -> Vec<Entry> {
     range
         .map(|index| Entry::new(id(term, index), put(index, bytes)))
         .collect()
 }
 
-async fn append(log: &mut LogStore, entries: Vec<Entry>) -> io::Result<()> {
+pub(super) async fn append(log: &mut LogStore, entries: Vec<Entry>) -> io::Result<()> {
     let (done, flushed) = TypeConfig::oneshot();
     log.append(entries, IOFlushed::signal(done)).await?;
     flushed.await.unwrap()

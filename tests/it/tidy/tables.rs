@@ -69,6 +69,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     ("tools", &["config", "storage", "raft", "clock"]),
     ("testing", &[]),
+    ("fuzzing", &["http", "network", "storage"]),
     ("app", EVERYTHING),
     ("process", EVERYTHING),
     ("main", &["process"]),

@@ -84,6 +84,39 @@ impl Campaign {
         self
     }
 
+    fn plan(&self, dialect: Dialect) -> Plan {
+        Plan {
+            seed: self.seed,
+            dialect,
+            prefix: format!("c/{:x}", self.seed),
+            level: self.level,
+            clients: self.clients,
+            answers: self.answers,
+            length: self.length,
+        }
+    }
+
+    /// Runs its clients on a healthy cluster, which is healthy again afterwards, with `work` instead of
+    /// the faults, for as long as that takes. Returns what came of the work, and what the clients saw.
+    ///
+    /// # Panics
+    ///
+    /// A key does not take a write, the nodes differ afterwards, or an answer breaks the contract.
+    pub async fn during<S: System, T>(
+        self,
+        cluster: &mut S,
+        work: impl AsyncFnOnce(&mut S) -> T,
+    ) -> (T, History) {
+        let addresses = cluster.all_addresses();
+        let load = Load::start(&addresses, &self.plan(S::DIALECT));
+        let done = work(cluster).await;
+        let ran = load.stop().await;
+        cluster.leader().await;
+        let history = ran.settle(&addresses).await;
+        cluster.assert_converged().await;
+        (done, history)
+    }
+
     /// Runs it on a healthy cluster, which is healthy again afterwards.
     ///
     /// # Panics
@@ -92,16 +125,7 @@ impl Campaign {
     pub async fn run<S: System>(self, cluster: &mut S) -> Record {
         let began = Instant::now();
         let addresses = cluster.all_addresses();
-        let plan = Plan {
-            seed: self.seed,
-            dialect: S::DIALECT,
-            prefix: format!("c/{:x}", self.seed),
-            level: self.level,
-            clients: self.clients,
-            answers: self.answers,
-            length: self.length,
-        };
-        let load = Load::start(&addresses, &plan);
+        let load = Load::start(&addresses, &self.plan(S::DIALECT));
         let mut nemesis = Nemesis::default();
         let schedule = Schedule::new(self.seed, &self.kinds);
         let round = schedule.round();

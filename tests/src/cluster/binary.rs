@@ -23,12 +23,13 @@ pub(super) fn conclave() -> &'static Path {
     })
 }
 
-/// Returns a command of the binary under test, on this host or another one, that inherits no
-/// setting from the environment but how much it logs and what is wrong with it on purpose.
-pub(crate) fn command(host: Option<&Host>) -> Command {
+/// Returns a command of a binary, or of the one under test, on this host or another one, that
+/// inherits no setting from the environment but how much it logs and what is wrong with it on purpose.
+pub(crate) fn command(binary: Option<&Path>, host: Option<&Host>) -> Command {
+    let binary = binary.unwrap_or_else(|| conclave());
     let mut command = match host {
-        None => Command::new(conclave()),
-        Some(host) => host.command(conclave()),
+        None => Command::new(binary),
+        Some(host) => host.command(binary),
     };
     command.stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {

@@ -1,6 +1,6 @@
 //! What a cluster is started with, and the room that it waits for.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -34,6 +34,7 @@ pub struct Builder {
     nodes: usize,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    binary: Option<PathBuf>,
     share: Share,
     disk_mib: Option<u64>,
     wiring: Wiring,
@@ -54,6 +55,7 @@ impl Builder {
             nodes: 3,
             args: Vec::new(),
             env: Vec::new(),
+            binary: None,
             share: Share::OwnNodes,
             disk_mib: None,
             wiring: Wiring::Direct,
@@ -78,6 +80,13 @@ impl Builder {
     #[must_use]
     pub fn clocks(mut self, library: &Path) -> Self {
         self.env.extend(clocks::environment(library));
+        self
+    }
+
+    /// Sets what the nodes run; the binary under test when not said, or `None`.
+    #[must_use]
+    pub fn binary(mut self, binary: Option<&Path>) -> Self {
+        self.binary = binary.map(Path::to_owned);
         self
     }
 
@@ -131,6 +140,7 @@ impl Builder {
             nodes: Vec::new(),
             args: self.args,
             env: self.env,
+            binary: self.binary,
             links: (self.wiring == Wiring::Links).then(Links::start),
             root,
             _permit: permit,

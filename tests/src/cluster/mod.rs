@@ -16,7 +16,7 @@ pub mod usage;
 use std::fs;
 use std::io::ErrorKind;
 use std::ops::{Index, IndexMut};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -45,6 +45,8 @@ pub struct Cluster {
     nodes: Vec<Node>,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    /// What the nodes run, when that is not the binary under test.
+    binary: Option<PathBuf>,
     links: Option<Links>,
     root: TempDir,
     _permit: SemaphorePermit<'static>,
@@ -116,6 +118,7 @@ impl Cluster {
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
         node.set_env(&env);
+        node.set_binary(self.binary.as_deref());
         node
     }
 

@@ -32,6 +32,8 @@ pub struct Node {
     root: PathBuf,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    /// What it runs, when that is not the binary under test.
+    binary: Option<PathBuf>,
     child: Process,
     /// Holds `data` instead. Unmounted after the process is killed.
     disk: Option<LoopDisk>,
@@ -61,6 +63,7 @@ impl Node {
             root,
             args: Vec::new(),
             env: Vec::new(),
+            binary: None,
             disk: None,
             process: ProcessId::default(),
             host: None,
@@ -90,11 +93,12 @@ impl Node {
         args
     }
 
-    /// Takes what a node that could not have its ports was given: flags, variables and disk.
+    /// Takes what a node that could not have its ports was given: flags, variables, binary and disk.
     pub(crate) fn take_over(&mut self, old: &mut Self) {
         let usual = old.usual_args().len();
         self.args.extend(old.args.iter().skip(usual).cloned());
         self.env.clone_from(&old.env);
+        self.binary.clone_from(&old.binary);
         self.disk = old.disk.take();
     }
 
@@ -129,6 +133,11 @@ impl Node {
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect();
+    }
+
+    /// Replaces the binary, from the next start on; `None` is the one under test.
+    pub fn set_binary(&mut self, binary: Option<&Path>) {
+        self.binary = binary.map(Path::to_owned);
     }
 
     /// Returns the name that `-id` gives.
@@ -185,7 +194,7 @@ impl Node {
     ///
     /// It runs already, or cannot be started.
     pub fn spawn(&mut self) {
-        let mut command = binary::command(self.host.as_ref());
+        let mut command = binary::command(self.binary.as_deref(), self.host.as_ref());
         command
             .args(&self.args)
             .arg(self.data_dir())

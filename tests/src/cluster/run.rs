@@ -70,7 +70,7 @@ pub async fn run_in<S: AsRef<str>>(
 ) -> Exit {
     let args: Vec<_> = args.iter().map(AsRef::as_ref).collect();
     let started = Instant::now();
-    let mut command = Command::from(command(None));
+    let mut command = Command::from(command(None, None));
     command
         .args(&args)
         .envs(env.iter().copied())

@@ -1,4 +1,5 @@
-//! The tools that build the dashboard, installed once per user into a cache outside `target/`.
+//! The tools that build the dashboard, and the one that fuzzes, installed once per user into a cache
+//! outside `target/`.
 //!
 //! Trunk would fetch what it misses from elsewhere, so it finds everything on its PATH. Each tool has
 //! a folder named for its version: a new version never disturbs an older checkout.
@@ -16,6 +17,7 @@ use crate::{
     workspace::Workspace,
 };
 
+const CARGO_FUZZ: &str = "0.13.2";
 const TRUNK: &str = "0.21.14";
 const BINARYEN: &str = "132.0.0";
 /// Reads what this version or an older one of `wasm_split_helpers` marks in a program.
@@ -98,6 +100,29 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<Tools> {
             "trunk {TRUNK} bindgen {bindgen} split {WASM_SPLIT} binaryen {BINARYEN} {wasm_opt}"
         ),
     })
+}
+
+/// Installs cargo-fuzz when it is missing and returns the folder of its program.
+///
+/// # Errors
+///
+/// When it cannot be had.
+pub(crate) fn ensure_cargo_fuzz(workspace: &Workspace) -> Result<PathBuf> {
+    let cache = cache()?;
+    let root = cache.join(format!("cargo-fuzz-{CARGO_FUZZ}"));
+    let scratch = cache.join(format!("build-{}", process::id()));
+    let package = Crate {
+        name: "cargo-fuzz",
+        binary: "cargo-fuzz",
+        version: CARGO_FUZZ,
+        flags: &["--locked"],
+    };
+    let installed = install_crate(workspace, &package, (&root, &scratch));
+    if scratch.exists() {
+        fs::remove_dir_all(&scratch).context("removing the tool's build directory")?;
+    }
+    installed?;
+    Ok(root.join("bin"))
 }
 
 /// A package of crates.io and how it wants to be installed.
