@@ -2,7 +2,7 @@
 //!
 //! Each stands where a promise is kept, as one `if mutants::is(…)`. Without the feature `mutants` that is
 //! `if false`, and nothing of it is compiled; with it, `CONCLAVE_MUTANT=M5` chooses the one defect of
-//! a process. Never for a node that anybody uses.
+//! a process. The simulation chooses the one of each of its runs. Never for a node that anybody uses.
 
 /// A defect. The numbers are those of `tests/xtask/src/mutants/table.rs`, which says what notices each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub enum Mutant {
 }
 
 /// Returns whether this process has the defect.
-#[cfg(not(feature = "mutants"))]
+#[cfg(not(any(feature = "mutants", feature = "simulation")))]
 #[inline]
 #[must_use]
 pub const fn is(_mutant: Mutant) -> bool {
@@ -54,10 +54,28 @@ pub const fn is(_mutant: Mutant) -> bool {
 }
 
 /// Returns whether this process has the defect.
-#[cfg(feature = "mutants")]
+#[cfg(all(feature = "mutants", not(feature = "simulation")))]
 #[must_use]
 pub fn is(mutant: Mutant) -> bool {
     chosen::number() == mutant as u8
+}
+
+/// Returns whether the run on this thread has the defect.
+#[cfg(feature = "simulation")]
+#[must_use]
+pub fn is(mutant: Mutant) -> bool {
+    CHOSEN.get() == Some(mutant)
+}
+
+#[cfg(feature = "simulation")]
+thread_local! {
+    static CHOSEN: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
+}
+
+/// Chooses the defect of the runs on this thread from now on; `None`: none.
+#[cfg(feature = "simulation")]
+pub fn choose(mutant: Option<Mutant>) {
+    CHOSEN.set(mutant);
 }
 
 /// Puts items into an order that differs between processes.
@@ -76,6 +94,7 @@ mod chosen {
     use std::sync::OnceLock;
 
     /// Returns the number of the defect, 0 for none.
+    #[cfg(not(feature = "simulation"))]
     #[expect(clippy::disallowed_methods, reason = "no setting of a node")]
     pub(super) fn number() -> u8 {
         static NUMBER: OnceLock<u8> = OnceLock::new();

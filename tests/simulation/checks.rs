@@ -7,10 +7,17 @@ use conclave_server::raft::NodeId;
 use conclave_server::state::View;
 use conclave_shared::ReadLevel;
 
+use crate::ledger::History;
 use crate::workload::{COUNTERS, Event, Fate, Notes, REGISTERS, Saw};
+use crate::{lock_checks, watch_checks};
 
-/// Checks all that the clients noted against the states in the end; returns what is wrong.
-pub(crate) fn check(notes: &Notes, views: &BTreeMap<NodeId, View>) -> Vec<String> {
+/// Checks all that the clients noted against the states in the end and the log that led there; returns
+/// what is wrong.
+pub(crate) fn check(
+    notes: &Notes,
+    views: &BTreeMap<NodeId, View>,
+    history: &History,
+) -> Vec<String> {
     let mut wrong = equal_states(views);
     let Some(view) = views.values().next() else {
         return vec!["no node runs in the end".to_owned()];
@@ -26,6 +33,22 @@ pub(crate) fn check(notes: &Notes, views: &BTreeMap<NodeId, View>) -> Vec<String
         wrong.extend(fresh_reads(&events));
         wrong.extend(honest_ages(&events));
         wrong.extend(newest_kept(&events, key, view));
+    }
+    wrong.extend(as_the_log_says(view, history));
+    wrong.extend(lock_checks::check(&notes.locks, history));
+    let watched = notes.watched.iter().enumerate();
+    wrong.extend(
+        watched.filter_map(|(number, watched)| watch_checks::check(number, watched, history)),
+    );
+    wrong
+}
+
+/// The state is what the committed log comes to, by itself and from its first entry on.
+fn as_the_log_says(view: &View, history: &History) -> Vec<String> {
+    let mut wrong = history.wrong.clone();
+    let index = view.applied_index;
+    if history.hash_at(index) != Some(view.hash()) {
+        wrong.push(format!("the state at {index} is not what the log comes to"));
     }
     wrong
 }

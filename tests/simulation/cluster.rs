@@ -2,11 +2,12 @@
 //! network, started and crashed as processes are.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use conclave_server::events::Events;
 use conclave_server::metrics::Metrics;
+use conclave_server::mutants::Mutant;
 use conclave_server::node::{Consensus, Contact, Housekeeping, Node, NodeOptions};
 use conclave_server::raft::{ClusterId, Member, NodeId, RaftOptions, openraft_config};
 use conclave_server::runtime;
@@ -14,6 +15,7 @@ use conclave_server::storage::{Raft, Snapshots, StateMachine, Storage, may_be_bo
 use parking_lot::Mutex;
 
 use crate::disk::Disk;
+use crate::ledger::Ledger;
 use crate::network::{Endpoint, Links, Network, Process};
 
 /// What is wrong on purpose, to see that it is noticed.
@@ -28,16 +30,39 @@ pub(crate) enum Sabotage {
     AppliedAhead,
     /// The disk says that it has synced what it has only taken.
     EarlySync,
+    /// The nodes have a defect of their own.
+    Mutant(Mutant),
 }
 
 impl Sabotage {
     /// All that is wrong.
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::LeaderRestore,
         Self::NoSilence,
         Self::AppliedAhead,
         Self::EarlySync,
+        Self::Mutant(Mutant::TokenPerLock),
+        Self::Mutant(Mutant::ReleaseByAnybody),
+        Self::Mutant(Mutant::ResumeOffByOne),
+        Self::Mutant(Mutant::SilentLag),
     ];
+
+    /// Returns the defect of the nodes.
+    pub(crate) const fn mutant(self) -> Option<Mutant> {
+        match self {
+            Self::Mutant(mutant) => Some(mutant),
+            _ => None,
+        }
+    }
+
+    /// Returns how what must be noticed begins; others may notice it, too.
+    pub(crate) const fn shows_as(self) -> &'static str {
+        match self.mutant() {
+            Some(Mutant::TokenPerLock | Mutant::ReleaseByAnybody) => "locks",
+            Some(Mutant::ResumeOffByOne | Mutant::SilentLag) => "watcher",
+            _ => "",
+        }
+    }
 }
 
 /// What outlives the processes of a node.
@@ -57,7 +82,18 @@ pub(crate) struct Cluster {
     next_number: Arc<Mutex<u64>>,
     /// While it is set, clients only read.
     pub(crate) quiet: Arc<AtomicBool>,
-    sabotage: Sabotage,
+    calm: Arc<AtomicBool>,
+    pub(crate) ledger: Ledger,
+    plan: Plan,
+}
+
+/// What is particular to a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) size: u64,
+    /// Changes that a node keeps; `None`: as many as a real one.
+    pub(crate) kept: Option<usize>,
+    pub(crate) sabotage: Sabotage,
 }
 
 fn member(id: NodeId) -> Member {
@@ -79,18 +115,21 @@ fn options() -> RaftOptions {
 
 impl Cluster {
     /// Starts a cluster of nodes that know each other.
-    pub(crate) async fn start(size: u64, sabotage: Sabotage) -> Self {
+    pub(crate) async fn start(plan: Plan) -> Self {
         let cluster = Self {
             network: Network::default(),
-            ids: (1..=size).collect(),
+            ids: (1..=plan.size).collect(),
             machines: Arc::default(),
             next_number: Arc::default(),
             quiet: Arc::default(),
-            sabotage,
+            calm: Arc::default(),
+            ledger: Ledger::default(),
+            plan,
         };
         for id in &cluster.ids {
+            let lies = plan.sabotage == Sabotage::EarlySync;
             let machine = Machine {
-                disk: Disk::new(sabotage == Sabotage::EarlySync),
+                disk: Disk::new(lies, cluster.ledger.clone()),
                 snapshots: Storage::in_memory().snapshots,
                 housekeeping: None,
             };
@@ -121,8 +160,9 @@ impl Cluster {
             id,
             number,
         };
-        let mut state_machine = StateMachine::new(snapshots.clone(), Events::default());
-        if self.sabotage == Sabotage::AppliedAhead {
+        let events = self.plan.kept.map_or_else(Events::default, Events::keeping);
+        let mut state_machine = StateMachine::new(snapshots.clone(), events);
+        if self.plan.sabotage == Sabotage::AppliedAhead {
             state_machine.run_ahead();
         }
         let published = state_machine.published();
@@ -138,7 +178,7 @@ impl Cluster {
             return; // crashed again meanwhile
         };
         let bound = may_be_bound(&mut log, &published, id).await;
-        if self.sabotage != Sabotage::NoSilence && bound.unwrap_or(true) {
+        if self.plan.sabotage != Sabotage::NoSilence && bound.unwrap_or(true) {
             runtime::sleep(options.lease()).await;
         }
         let consensus = Consensus::new(raft.clone(), id, &options, published);
@@ -168,7 +208,7 @@ impl Cluster {
         let mut config = openraft_config("simulation", options).expect("good settings");
         // In steps that a short run gets to see.
         config.purge_batch_size = 16;
-        if self.sabotage == Sabotage::LeaderRestore {
+        if self.plan.sabotage == Sabotage::LeaderRestore {
             config.enable_leader_restore = Some(true);
         }
         config
@@ -188,6 +228,17 @@ impl Cluster {
             // Only the tasks are left of it.
             drop(process.raft.shutdown().await);
         }
+    }
+
+    /// Mends everything: nothing fails any more.
+    pub(crate) fn calm_down(&self) {
+        self.network.heal();
+        self.calm.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns whether nothing fails any more.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::SeqCst)
     }
 
     /// Returns the node that leads, as far as one says so of itself.

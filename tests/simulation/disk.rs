@@ -16,6 +16,7 @@ use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
 
+use crate::ledger::Ledger;
 use crate::random;
 
 /// What a log contains.
@@ -69,6 +70,8 @@ struct Inner {
     life: u64,
     /// Says that everything is synced at once. Wrong on purpose.
     lies: bool,
+    /// Where all nodes enter what is committed.
+    ledger: Ledger,
 }
 
 enum Done {
@@ -91,10 +94,12 @@ impl Done {
 pub(crate) struct Disk(Arc<Mutex<Inner>>);
 
 impl Disk {
-    pub(crate) fn new(lies: bool) -> Self {
-        let disk = Self::default();
-        disk.0.lock().lies = lies;
-        disk
+    pub(crate) fn new(lies: bool, ledger: Ledger) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            lies,
+            ledger,
+            ..Inner::default()
+        })))
     }
 
     /// Ends the running process' hold; keeps what was synced and some of what was written after.
@@ -214,10 +219,19 @@ impl RaftLogStorage<TypeConfig> for DiskLog {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        match committed {
-            Some(committed) => self.write(Change::Committed(committed), None),
-            None => Ok(()),
-        }
+        let Some(committed) = committed else {
+            return Ok(());
+        };
+        let before = self.disk.0.lock().cache.committed;
+        self.write(Change::Committed(committed), None)?;
+        let inner = self.disk.0.lock();
+        let new = inner
+            .cache
+            .entries
+            .range(before.map_or(0, |id| id.index() + 1)..)
+            .take_while(|(index, _)| **index <= committed.index());
+        inner.ledger.enter(new.map(|(_, entry)| entry));
+        Ok(())
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {

@@ -11,13 +11,15 @@ use conclave_server::node::{Answer, Node, ReadOptions, Routing, ServiceError, Wr
 use conclave_server::raft::NodeId;
 use conclave_server::runtime;
 use conclave_server::state::{
-    Condition, Key, Op, Outcome, Put, Record, Rejection, RequestId, Settled,
+    Condition, Guard, Key, Op, Outcome, Put, Record, Rejection, RequestId, Settled,
 };
 use conclave_shared::ReadLevel;
 use parking_lot::Mutex;
 
 use crate::cluster::Cluster;
+use crate::lockers::LockNotes;
 use crate::random;
+use crate::watchers::Watched;
 
 /// Registers that all clients write and read.
 pub(crate) const REGISTERS: [&str; 4] = ["register/a", "register/b", "register/c", "register/d"];
@@ -26,7 +28,7 @@ pub(crate) const COUNTERS: [&str; 2] = ["counter/a", "counter/b"];
 /// A client's own patience for one answer.
 const ANSWER: Duration = Duration::from_secs(3);
 /// Attempts under one id before a client settles it.
-const ATTEMPTS: u32 = 4;
+pub(crate) const ATTEMPTS: u32 = 4;
 
 /// What a client got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +54,19 @@ pub(crate) struct Event {
     pub(crate) saw: Saw,
 }
 
-/// How a write ended for good.
+/// How a request ended for good.
+#[derive(Debug)]
+pub(crate) enum End {
+    Outcome(Outcome),
+    /// Its answer was lost, and it was settled.
+    Settled(Settled),
+    /// It is certainly not applied.
+    Not,
+    /// Nobody knows.
+    Open,
+}
+
+/// How a put ended for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     Applied { revision: u64 },
@@ -71,6 +85,11 @@ pub(crate) struct Notes {
     pub(crate) open_counts: BTreeMap<&'static str, u64>,
     pub(crate) replays: u64,
     pub(crate) settled: u64,
+    pub(crate) locks: LockNotes,
+    /// What each watcher was told.
+    pub(crate) watched: Vec<Watched>,
+    /// Clients that have come to their end.
+    pub(crate) done: u64,
 }
 
 /// One client.
@@ -78,7 +97,7 @@ pub(crate) struct Client {
     pub(crate) number: u64,
     pub(crate) cluster: Cluster,
     pub(crate) notes: Arc<Mutex<Notes>>,
-    pub(crate) written: u64,
+    written: u64,
 }
 
 /// What one attempt of a write came to.
@@ -90,15 +109,25 @@ enum Attempt {
 }
 
 impl Client {
+    pub(crate) fn new(number: u64, cluster: &Cluster, notes: &Arc<Mutex<Notes>>) -> Self {
+        Self {
+            number,
+            cluster: cluster.clone(),
+            notes: notes.clone(),
+            written: 0,
+        }
+    }
+
+    /// Returns whether clients are to write nothing at the moment.
+    pub(crate) fn must_be_quiet(&self) -> bool {
+        self.cluster.quiet.load(Ordering::SeqCst)
+    }
+
     /// Works until `end`.
     pub(crate) async fn run(mut self, end: Instant) {
         while clock::now() < end {
             runtime::sleep(Duration::from_millis(random::below(40))).await;
-            let first = if self.cluster.quiet.load(Ordering::SeqCst) {
-                4
-            } else {
-                0
-            };
+            let first = if self.must_be_quiet() { 4 } else { 0 };
             match first + random::below(10 - first) {
                 0..=1 => self.write_register().await,
                 2 => self.write_single().await,
@@ -111,7 +140,7 @@ impl Client {
     }
 
     /// Calls a node; nothing comes back from one that has crashed meanwhile.
-    async fn ask<T, F>(&self, call: impl FnOnce(Node) -> F) -> Option<(NodeId, T)>
+    pub(crate) async fn ask<T, F>(&self, call: impl FnOnce(Node) -> F) -> Option<(NodeId, T)>
     where
         T: Send,
         F: Future<Output = T> + Send,
@@ -123,11 +152,7 @@ impl Client {
         (now.number == process.number).then_some((id, answer))
     }
 
-    async fn attempt(&self, id: &RequestId, op: &Op) -> Attempt {
-        let request = WriteRequest {
-            request_id: Some(id.clone()),
-            ..WriteRequest::own(op.clone())
-        };
+    async fn attempt(&self, request: WriteRequest) -> Attempt {
         let asked = self.ask(|node| async move { node.write(request).await });
         match asked.await {
             Some((_, Ok(Answer { value, meta }))) => {
@@ -146,44 +171,54 @@ impl Client {
         }
     }
 
-    /// Writes under one id until it is clear what became of it, or nobody can be asked.
-    async fn write(&mut self, op: Op) -> (Fate, Option<Outcome>) {
+    /// Returns an id that this client has not used.
+    pub(crate) fn next_id(&mut self) -> RequestId {
         self.written += 1;
         let id = format!("c{}-{}", self.number, self.written);
-        let id = RequestId::new(&id).expect("visible characters");
+        RequestId::new(&id).expect("visible characters")
+    }
+
+    /// Sends a write under one id until it is clear what became of it, or nobody can be asked.
+    pub(crate) async fn send(&mut self, op: Op, guard: Option<Guard>) -> End {
+        let id = self.next_id();
+        let request = WriteRequest {
+            request_id: Some(id.clone()),
+            guard,
+            ..WriteRequest::own(op)
+        };
         let mut unclear = false;
         for _ in 0..ATTEMPTS {
-            match self.attempt(&id, &op).await {
-                Attempt::Outcome(outcome) => return (fate(&outcome), Some(outcome)),
+            match self.attempt(request.clone()).await {
+                Attempt::Outcome(outcome) => return End::Outcome(outcome),
                 Attempt::NotApplied => {}
                 Attempt::Unclear => unclear = true,
             }
-            runtime::sleep(Duration::from_millis(50 + random::below(200))).await;
+            Self::pause().await;
         }
-        if !unclear {
-            return (Fate::Not, None);
+        match unclear {
+            true => self.settle(id).await,
+            false => End::Not,
         }
-        (self.settle(id).await, None)
     }
 
-    async fn settle(&self, id: RequestId) -> Fate {
+    /// Waits before another attempt.
+    pub(crate) async fn pause() {
+        runtime::sleep(Duration::from_millis(50 + random::below(200))).await;
+    }
+
+    async fn settle(&self, id: RequestId) -> End {
         let asked = self.ask(|node| async move { node.settle(id, Routing::Forward).await });
         let Some((_, Ok(answer))) = asked.await else {
-            return Fate::Open;
+            return End::Open;
         };
         self.notes.lock().settled += 1;
-        match answer.value.settled {
-            Settled::Put(stamps) => Fate::Applied {
-                revision: stamps.mod_revision,
-            },
-            _ => Fate::Not,
-        }
+        End::Settled(answer.value.settled)
     }
 
     async fn write_register(&mut self) {
         let key = random::pick(&REGISTERS);
         let began = clock::now();
-        let (fate, _) = self.write(put(key, "v", Condition::default())).await;
+        let fate = fate(&self.send(put(key, "v", Condition::default()), None).await);
         if let Fate::Applied { revision } = fate {
             self.note(key, 0, began, Saw::Wrote { revision });
         }
@@ -191,7 +226,7 @@ impl Client {
 
     async fn write_single(&mut self) {
         let key = format!("single/{}/{}", self.number, self.written);
-        let (fate, _) = self.write(put(&key, &key, Condition::default())).await;
+        let fate = fate(&self.send(put(&key, &key, Condition::default()), None).await);
         self.notes.lock().singles.insert(key, fate);
     }
 
@@ -210,7 +245,11 @@ impl Client {
             mod_revision: record.as_ref().map(|record| record.mod_revision),
             value: None,
         };
-        let (fate, _) = self.write(put(counter, &next.to_string(), condition)).await;
+        let fate = fate(
+            &self
+                .send(put(counter, &next.to_string(), condition), None)
+                .await,
+        );
         let mut notes = self.notes.lock();
         match fate {
             Fate::Applied { .. } => *notes.counted.entry(counter).or_default() += 1,
@@ -258,7 +297,7 @@ impl Client {
     }
 }
 
-fn put(key: &str, value: &str, condition: Condition) -> Op {
+pub(crate) fn put(key: &str, value: &str, condition: Condition) -> Op {
     Op::Put {
         put: Put {
             key: Key::try_from(key).expect("a key"),
@@ -271,12 +310,22 @@ fn put(key: &str, value: &str, condition: Condition) -> Op {
     }
 }
 
-fn fate(outcome: &Outcome) -> Fate {
-    match outcome {
-        Outcome::Put { stamps, .. } => Fate::Applied {
-            revision: stamps.mod_revision,
-        },
-        Outcome::Rejected(Rejection::PreconditionFailed { .. }) => Fate::Not,
-        other => panic!("a put came to {other:?}"),
+/// Returns what became of a put.
+pub(crate) fn fate(end: &End) -> Fate {
+    match end {
+        End::Outcome(Outcome::Put { stamps, .. }) | End::Settled(Settled::Put(stamps)) => {
+            Fate::Applied {
+                revision: stamps.mod_revision,
+            }
+        }
+        End::Outcome(Outcome::Rejected(
+            Rejection::PreconditionFailed { .. }
+            | Rejection::TokenSuperseded { .. }
+            | Rejection::LockNotHeld,
+        ))
+        | End::Settled(_)
+        | End::Not => Fate::Not,
+        End::Open => Fate::Open,
+        End::Outcome(other) => panic!("a put came to {other:?}"),
     }
 }

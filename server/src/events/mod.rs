@@ -117,6 +117,19 @@ impl std::fmt::Debug for Events {
     }
 }
 
+/// For the simulation.
+#[cfg(feature = "simulation")]
+impl Events {
+    /// Returns no changes yet, and keeps only so many: places are gone within a short run.
+    #[must_use]
+    pub fn keeping(most: usize) -> Self {
+        Self(Arc::new(Inner {
+            ring: parking_lot::RwLock::new(Ring::keeping(most)),
+            ..Inner::default()
+        }))
+    }
+}
+
 /// For the state machine.
 impl Events {
     /// Adds what a batch changed, and notes that everything up to `applied` is applied.
@@ -167,7 +180,7 @@ impl Events {
     pub fn restore(&self, floor: u64, tail: Vec<ChangeSet>, applied: u64) {
         {
             let mut ring = self.0.ring.write();
-            *ring = Ring::starting_at(floor);
+            ring.start_over(floor);
             for set in tail {
                 ring.push(Arc::new(Entry::new(set)));
             }

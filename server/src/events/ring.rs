@@ -66,21 +66,40 @@ impl Entry {
 }
 
 /// Entries in revision order, all of them after `floor`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ring {
     entries: VecDeque<Arc<Entry>>,
     bytes: usize,
     floor: u64,
     applied: u64,
+    /// Entries that are kept at most.
+    most: usize,
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Self::keeping(ENTRIES)
+    }
 }
 
 impl Ring {
-    pub(super) fn starting_at(floor: u64) -> Self {
+    pub(super) fn keeping(most: usize) -> Self {
         Self {
+            entries: VecDeque::new(),
+            bytes: 0,
+            floor: 0,
+            applied: 0,
+            most,
+        }
+    }
+
+    /// Forgets everything, and has all that comes after `floor`.
+    pub(super) fn start_over(&mut self, floor: u64) {
+        *self = Self {
             floor,
             applied: floor,
-            ..Self::default()
-        }
+            ..Self::keeping(self.most)
+        };
     }
 
     pub(super) fn push(&mut self, entry: Arc<Entry>) {
@@ -106,7 +125,7 @@ impl Ring {
 
     fn is_above_limits(&self) -> bool {
         // Forms come on top of it, each at most a few times as large as what it shows.
-        self.entries.len() > 1 && (self.bytes > BYTES || self.entries.len() > ENTRIES)
+        self.entries.len() > 1 && (self.bytes > BYTES || self.entries.len() > self.most)
     }
 
     /// Returns true when so much waits for the archive that applying must wait too.
