@@ -178,7 +178,7 @@ pub(crate) mod tests {
             rpc: append(Vec::new()),
             beat: BeatSender::default().next(|| Some(vouch)),
         });
-        let entries = [Payload::Blank, Payload::Normal(command())];
+        let entries = [Payload::Blank, Payload::Normal(command().into())];
         let entries = entries.into_iter().zip(8..);
         let entries = entries.map(|(payload, index)| Entry::new(id(index), payload));
         let vote = ControlRequest::Vote(VoteRequest::new(Vote::new(3, 2), Some(id(9))));

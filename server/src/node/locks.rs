@@ -325,12 +325,14 @@ pub(super) async fn keep_claims(node: Node) {
 }
 
 impl Keeper {
-    /// Returns the claims that are due, with the time until the next ones are.
+    /// Returns the claims that are due, with the time until the next ones are or may be lost.
     fn take_due(&self) -> (Vec<(LockName, SessionId)>, Duration) {
         let now = clock::now();
         let (mut due, mut next) = (Vec::new(), IDLE);
         for (session, kept) in self.claims.lock().iter_mut() {
-            if now.saturating_duration_since(kept.confirmed) >= kept.ttl {
+            let lives_until = kept.confirmed + kept.ttl;
+            // The next look may come that much later.
+            if lives_until <= now + TOGETHER {
                 kept.note(Standing::Lost);
             }
             if *kept.standing.borrow() == Standing::Lost {
@@ -340,7 +342,8 @@ impl Keeper {
                 due.push((kept.lock.clone(), *session));
                 kept.due = now + kept.ttl / 3;
             }
-            next = next.min(kept.due.saturating_duration_since(now));
+            let look = kept.due.min(lives_until);
+            next = next.min(look.saturating_duration_since(now));
         }
         (due, next)
     }
@@ -431,5 +434,41 @@ async fn release(node: Node, lock: LockName, session: SessionId) {
                 runtime::sleep(RELEASE_AGAIN).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Enters a claim that lives for `left` and is due for renewal only after that.
+    fn claim(keeper: &Keeper, left: Duration) -> watch::Receiver<Standing> {
+        let now = clock::now();
+        let ttl = Duration::from_secs(10);
+        let (standing, told) = watch::channel(Standing::Holds { token: 7 });
+        let kept = Kept {
+            number: 0,
+            lock: LockName::try_from("lock").unwrap(),
+            ttl,
+            due: now + left + IDLE,
+            confirmed: now + left - ttl,
+            standing,
+        };
+        keeper.claims.lock().insert(SessionId(7), kept);
+        told
+    }
+
+    #[test]
+    fn a_claim_that_cannot_be_renewed_is_lost_before_its_time_is_over() {
+        let keeper = Keeper::default();
+        let told = claim(&keeper, Duration::from_millis(300));
+        let (_, next) = keeper.take_due();
+        assert_eq!(*told.borrow(), Standing::Holds { token: 7 });
+        assert!(next <= Duration::from_millis(300), "{next:?}");
+
+        // The next look would be too late.
+        let told = claim(&keeper, TOGETHER);
+        keeper.take_due();
+        assert_eq!(*told.borrow(), Standing::Lost);
     }
 }

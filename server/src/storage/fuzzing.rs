@@ -174,16 +174,17 @@ pub(crate) mod tests {
     type Seed = (&'static str, Vec<u8>);
 
     fn command(index: u64, op: Op) -> Payload {
-        Payload::Normal(Command {
+        let command = Command {
             log_time_ms: 1_000 * index,
             wall_time_ms: 1_700_000_000_000 + index,
             request_id: RequestId::new(&format!("request-{index}")).unwrap(),
             taken_at: index.saturating_sub(1),
             origin: "node0".into(),
-            client: (index % 2 == 0).then(|| "client".into()),
+            client: index.is_multiple_of(2).then(|| "client".into()),
             guard: None,
             op,
-        })
+        };
+        Payload::Normal(command.into())
     }
 
     fn key(name: &str) -> Key {
@@ -305,7 +306,7 @@ pub(crate) mod tests {
     pub(crate) fn log_seeds() -> Vec<Seed> {
         let mut guarded = command(7, transaction());
         if let Payload::Normal(command) = &mut guarded {
-            command.guard = Some(Guard {
+            Arc::make_mut(command).guard = Some(Guard {
                 lock: lock(),
                 token: 5,
             });
