@@ -287,7 +287,7 @@ fn every_promise_holds_for_every_seed() {
         Some(seed) => seed..seed + 1,
         None => 0..setting("CONCLAVE_SIM_SEEDS").unwrap_or(SEEDS),
     };
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let next = AtomicU64::new(seeds.start);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let all = Mutex::new(Counts::default());

@@ -73,7 +73,7 @@ fn entry(index: u64, log_time_ms: u64, op: Op, token: Option<u64>) -> Entry {
     };
     Entry {
         log_id: LogId::new_term_index(1, index),
-        payload: Payload::Normal(command),
+        payload: Payload::Normal(command.into()),
     }
 }
 
@@ -116,7 +116,7 @@ impl History {
     pub(crate) fn write(&mut self, index: u64, command: Command) {
         let mut entry = self.entries[&1].clone();
         entry.log_id = LogId::new_term_index(1, index);
-        entry.payload = Payload::Normal(command);
+        entry.payload = Payload::Normal(command.into());
         self.entries.insert(index, entry);
         self.changes.remove(&index);
     }
@@ -124,7 +124,7 @@ impl History {
     /// Returns the command of an entry, to be changed.
     pub(crate) fn command(&mut self, index: u64) -> &mut Command {
         match self.entries.get_mut(&index).map(|entry| &mut entry.payload) {
-            Some(Payload::Normal(command)) => command,
+            Some(Payload::Normal(command)) => Arc::make_mut(command),
             other => panic!("no command at {index}: {other:?}"),
         }
     }
