@@ -143,7 +143,11 @@ impl Claims {
     async fn ask(self, ask: Ask) {
         let said = said(&ask).await;
         let now = self.clock();
-        let mut unwanted = None;
+        // Unless it is known what to do with it, because the reader took the claim away.
+        let mut unwanted = match &said {
+            Said::Granted { session, .. } | Said::Queued { session, .. } => Some(session.clone()),
+            Said::Lost { .. } | Said::Nothing(_) | Said::Refused(_) => None,
+        };
         self.change(ask.number, |hold| {
             unwanted = hold.answered(said.clone(), now)
         });
@@ -171,7 +175,7 @@ impl Claims {
         let mut released = Vec::new();
         self.change_all(|hold| {
             if hold.is_open()
-                && let Some(session) = hold.leave("Given back when this page was left.")
+                && let Some(session) = hold.leave_at_once("Given back when this page was left.")
             {
                 released.push((hold.name.clone(), session));
             }

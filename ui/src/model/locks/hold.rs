@@ -173,9 +173,11 @@ impl Hold {
     pub fn answered(&mut self, said: Said, now: f64) -> Option<String> {
         let asked = self.asked.take()?;
         if !self.is_open() {
+            let known = self.session.take();
             return match said {
                 Said::Granted { session, .. } | Said::Queued { session, .. } => Some(session),
-                Said::Lost { .. } | Said::Nothing(_) | Said::Refused(_) => None,
+                Said::Lost { .. } => None,
+                Said::Nothing(_) | Said::Refused(_) => known,
             };
         }
         let third = third(self.ttl_ms);
@@ -260,10 +262,19 @@ impl Hold {
     }
 
     /// Gives the claim up. From now on nothing says that it holds. Returns its name at the node, to be
-    /// released there.
+    /// released there; while a renewal is under way that comes with its answer, as the two would cross.
     pub fn leave(&mut self, words: &str) -> Option<String> {
         self.standing = Standing::Over(words.to_owned());
-        self.session.take()
+        match self.asked {
+            Some(_) => None,
+            None => self.session.take(),
+        }
+    }
+
+    /// As [`Self::leave`], for a page that will hear no answer any more.
+    pub fn leave_at_once(&mut self, words: &str) -> Option<String> {
+        self.asked = None;
+        self.leave(words)
     }
 
     /// Returns the token while it holds.
@@ -440,9 +451,29 @@ mod tests {
     fn who_leaves_holds_nothing_from_that_moment() {
         let mut hold = held(41);
         assert!(hold.tick(3_000.0).is_some());
-        assert_eq!(hold.leave("Released."), Some("7".to_owned()));
-        hold.answered(granted(41), 3_001.0);
+        assert_eq!(hold.leave("Released."), None, "a renewal is under way");
+        assert!(!hold.holds(3_000.0) && !hold.is_open());
+        assert_eq!(hold.answered(granted(41), 3_001.0), Some("7".to_owned()));
         assert!(!hold.holds(3_001.0) && !hold.is_open());
+        assert_eq!(held(41).leave("Released."), Some("7".to_owned()));
+    }
+
+    #[test]
+    fn a_claim_that_was_given_up_is_released_once_its_renewal_has_ended() {
+        let given_up = || {
+            let mut hold = held(41);
+            assert!(hold.tick(3_000.0).is_some());
+            hold.leave("Released.");
+            hold
+        };
+        let unknown = Said::Nothing("no answer".into());
+        assert_eq!(given_up().answered(unknown, 4_000.0), Some("7".to_owned()));
+        let lost = Said::Lost { newer: None };
+        assert_eq!(given_up().answered(lost, 4_000.0), None);
+        let mut hold = held(41);
+        assert!(hold.tick(3_000.0).is_some());
+        assert_eq!(hold.leave_at_once("Gone."), Some("7".to_owned()));
+        assert_eq!(hold.answered(granted(41), 3_001.0), None);
     }
 
     #[test]
