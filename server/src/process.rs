@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 /// them.
 const USAGE: u8 = 64;
 const CONFIG: u8 = 78;
-/// One thread for consensus, replication and applying for so many cores. A write goes through a dozen
+/// One thread for consensus, replication and applying for so many cores. A write goes through many
 /// tasks there: on one thread each simply follows the other, on two they wake each other.
 const CORES_OF_ONE: usize = 4;
 

@@ -31,8 +31,8 @@ use crate::storage::{Snapshot, SnapshotFile};
 
 /// Unanswered requests on one append connection.
 const IN_FLIGHT: usize = 64;
-/// Time for which news of a commit waits for entries to go with. Under load that spares each follower
-/// half of its requests; without load it learns of a commit so much later.
+/// Time for which news of a commit waits for entries to go with. While writes follow each other that
+/// spares each follower a request per batch; otherwise it learns of a commit so much later.
 const COMMIT_ALONE: Duration = Duration::from_millis(1);
 
 /// Tells what this leader can vouch for, once it has committed in its own term.
