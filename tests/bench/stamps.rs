@@ -1,9 +1,10 @@
 //! When each write was sent and acknowledged: what the latency of a change stream is counted from.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 /// Digits of a write's number in its value.
 const DIGITS: usize = 12;
@@ -54,10 +55,10 @@ impl Stamps {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// Returns the time since a write was sent, and the time since its acknowledgement arrived: zero
-    /// when it has not.
-    pub(crate) fn since(&self, number: usize) -> Option<[Duration; 2]> {
-        let now = self.now();
+    /// Returns the time since a write was sent, and the time since its acknowledgement arrived, at a
+    /// moment: zero when it had not.
+    pub(crate) fn since(&self, number: usize, now: Instant) -> Option<[Duration; 2]> {
+        let now = self.nanoseconds(now);
         let [sent, acknowledged] = self.moments.get(number)?;
         let [sent, acknowledged] = [sent, acknowledged].map(|at| at.load(Ordering::Relaxed));
         let acknowledged = if acknowledged == 0 { now } else { acknowledged };
@@ -65,14 +66,19 @@ impl Stamps {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        self.nanoseconds(Instant::now())
+    }
+
+    fn nanoseconds(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.start);
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
 /// Returns the number of the write that a `put` tells of: that of its record, not of the one before.
 pub(crate) fn number_in(data: &[u8]) -> Option<usize> {
-    let begin = br#""value":""#;
-    let at = memmem::find(data, begin)? + begin.len();
+    static BEGIN: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(br#""value":""#));
+    let at = BEGIN.find(data)? + BEGIN.needle().len();
     std::str::from_utf8(data.get(at..at + DIGITS)?)
         .ok()?
         .parse()
@@ -93,7 +99,7 @@ mod tests {
         let value = std::str::from_utf8(&value).unwrap();
         let data = format!(r#"{{"record":{{"value":"{value}"}},"previous":{{"value":"000"}}}}"#);
         assert_eq!(number_in(data.as_bytes()), Some(1));
-        let [sent, acknowledged] = stamps.since(1).unwrap();
+        let [sent, acknowledged] = stamps.since(1, Instant::now()).unwrap();
         assert!(sent > Duration::ZERO && acknowledged == Duration::ZERO);
         stamps.acknowledge(1);
         assert_eq!(stamps.acknowledged(), 1);

@@ -149,7 +149,7 @@ impl Watcher {
                 }
                 return;
             }
-            let since = number_in(event.data).and_then(|number| stamps.since(number));
+            let since = number_in(event.data).and_then(|number| stamps.since(number, event.at));
             let (Some([sent, acknowledged]), Some(id)) = (since, event.id) else {
                 return seen.wrong(String::from_utf8_lossy(event.data).into_owned());
             };

@@ -234,6 +234,50 @@ async fn only_the_kinds_and_prefixes_that_are_asked_for_come() {
     }
 }
 
+/// With so many, changes gather in slots and are chosen and shown for all of them together.
+#[tokio::test]
+async fn many_watchers_are_told_everything_in_order_whatever_they_ask_for() {
+    const WATCHERS: usize = 120;
+    const WRITES: usize = 150;
+    let cluster = Cluster::single().await;
+    let node = &cluster[0];
+    let start = put(node, "z", "x").await;
+    let asked = [
+        Subscription::all().prefix("m/"),
+        Subscription::all().prefix("m/1/"),
+        Subscription::all().prefix("m/").types(&["delete"]),
+    ];
+    let is_asked = |number: usize, name: &str, key: &str| match number % 3 {
+        0 => true,
+        1 => key.starts_with("m/1/"),
+        _ => name == "delete",
+    };
+    let mut streams = Vec::new();
+    for number in 0..WATCHERS {
+        let asked = asked[number % asked.len()].clone();
+        streams.push(open(node, &asked.since(start)).await);
+    }
+    let mut all = Vec::new();
+    for number in 0..WRITES {
+        let key = format!("m/{}/{number}", number % 2);
+        let written = put(node, &key, "x").await;
+        all.push(("put".to_owned(), key.clone(), written, true));
+        if number % 3 == 0 {
+            let gone = node.delete(&format!("/api/keys/{key}")).await;
+            let gone = revision(&gone.expect_status(200));
+            all.push(("delete".to_owned(), key, gone, true));
+        }
+    }
+    for (number, stream) in streams.iter_mut().enumerate() {
+        let wanted: Vec<_> = all
+            .iter()
+            .filter(|(name, key, ..)| is_asked(number, name, key))
+            .cloned()
+            .collect();
+        assert_eq!(changes(stream, wanted.len()).await, wanted, "{number}");
+    }
+}
+
 #[tokio::test]
 async fn records_are_left_out_when_they_are_not_wanted() {
     let cluster = Cluster::single().await;

@@ -175,7 +175,8 @@ impl Watcher {
     fn take(&mut self, event: WatchEvent) {
         let told = match event {
             WatchEvent::Hello(_) | WatchEvent::Leader { .. } | WatchEvent::Heartbeat(..) => return,
-            WatchEvent::Changes(entries) => {
+            WatchEvent::Changes(selection) => {
+                let entries = selection.entries().to_vec();
                 self.position = entries.last().map_or(self.position, |e| e.revision());
                 Told::Changes(entries)
             }

@@ -13,23 +13,27 @@
 
 mod filter;
 mod ring;
+mod selection;
 #[cfg(test)]
 mod tests;
 
 use std::io;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore};
 
+use crate::clock;
 use crate::mutants::{self, Mutant};
 use crate::runtime;
 use crate::state::ChangeSet;
 
 pub use filter::{Filter, Kind};
 pub use ring::Entry;
+pub use selection::Selection;
 
 use ring::Ring;
+use selection::Selections;
 
 /// Most changes that go along with a snapshot, bytes.
 pub(crate) const TAIL_BYTES: usize = 8 << 20;
@@ -68,10 +72,10 @@ pub trait Archive: Send + Sync {
 
 /// What a reader gets.
 #[derive(Debug)]
-pub enum Taken {
+pub enum Taken<C = Vec<Arc<Entry>>> {
     /// Changes after its place, oldest first; never empty.
-    Changes(Vec<Arc<Entry>>),
-    /// There are none yet. Everything up to this log index has been applied.
+    Changes(C),
+    /// There are none yet. Everything up to this log index has been applied and was there to take.
     UpTo(u64),
     /// Its place is no longer kept; changes are kept from revision `oldest` on.
     Gone { oldest: u64 },
@@ -91,6 +95,8 @@ pub struct Events(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     ring: parking_lot::RwLock<Ring>,
+    /// Locked after the ring.
+    selections: parking_lot::Mutex<Selections>,
     archive: OnceLock<Arc<dyn Archive>>,
     reads: Reads,
     /// Wakes readers after changes.
@@ -139,12 +145,13 @@ impl Events {
     pub fn publish(&self, changes: Vec<ChangeSet>, applied: u64) -> bool {
         let is_empty = changes.is_empty();
         let is_full = {
+            let now = clock::now();
             let mut ring = self.0.ring.write();
             for set in changes {
                 if mutants::is(Mutant::EventBeforeCommit) && set.revision <= ring.last() {
                     continue;
                 }
-                ring.push(Arc::new(Entry::new(set)));
+                ring.push(now, Arc::new(Entry::new(set)));
             }
             ring.note_applied(applied);
             ring.evict(self.taken());
@@ -180,9 +187,11 @@ impl Events {
     pub fn restore(&self, floor: u64, tail: Vec<ChangeSet>, applied: u64) {
         {
             let mut ring = self.0.ring.write();
+            self.0.selections.lock().clear();
+            let now = clock::now();
             ring.start_over(floor);
             for set in tail {
-                ring.push(Arc::new(Entry::new(set)));
+                ring.push(now, Arc::new(Entry::new(set)));
             }
             ring.note_applied(applied);
         }
@@ -299,6 +308,52 @@ impl Events {
                 });
             }
         }
+        self.take_archived(after, bytes).await
+    }
+
+    /// Takes changes as [`Self::take`] does, of those that were published before a moment if one is
+    /// named, and chooses from them: once for all readers at this place with this filter.
+    ///
+    /// # Errors
+    ///
+    /// The archive cannot be read.
+    pub async fn select(
+        &self,
+        after: u64,
+        filter: &Filter,
+        before: Option<Instant>,
+        most: usize,
+        bytes: usize,
+    ) -> io::Result<Taken<Arc<Selection>>> {
+        {
+            let ring = self.0.ring.read();
+            if after >= ring.floor() {
+                let newest = ring.newest(before);
+                if newest > after {
+                    let take = || {
+                        let mut found = ring.after(after, most, bytes);
+                        found.retain(|entry| entry.revision() <= newest);
+                        found
+                    };
+                    let mut kept = self.0.selections.lock();
+                    return Ok(Taken::Changes(kept.get(after, newest, filter, take)));
+                }
+                let is_all = ring.last() <= after;
+                let applied = if is_all { ring.applied() } else { after };
+                return Ok(Taken::UpTo(applied.max(after)));
+            }
+        }
+        Ok(match self.take_archived(after, bytes).await? {
+            Taken::Changes(entries) => {
+                let selection = Selection::new(after, u64::MAX, filter, entries);
+                Taken::Changes(Arc::new(selection))
+            }
+            Taken::UpTo(applied) => Taken::UpTo(applied),
+            Taken::Gone { oldest } => Taken::Gone { oldest },
+        })
+    }
+
+    async fn take_archived(&self, after: u64, bytes: usize) -> io::Result<Taken> {
         let archive = self
             .0
             .archive

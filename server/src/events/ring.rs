@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -68,7 +69,8 @@ impl Entry {
 /// Entries in revision order, all of them after `floor`.
 #[derive(Debug)]
 pub(super) struct Ring {
-    entries: VecDeque<Arc<Entry>>,
+    /// Each with when it was published here.
+    entries: VecDeque<(Instant, Arc<Entry>)>,
     bytes: usize,
     floor: u64,
     applied: u64,
@@ -102,9 +104,9 @@ impl Ring {
         };
     }
 
-    pub(super) fn push(&mut self, entry: Arc<Entry>) {
+    pub(super) fn push(&mut self, now: Instant, entry: Arc<Entry>) {
         self.bytes += entry.bytes();
-        self.entries.push_back(entry);
+        self.entries.push_back((now, entry));
     }
 
     pub(super) fn note_applied(&mut self, applied: u64) {
@@ -114,7 +116,7 @@ impl Ring {
     /// Lets go of the oldest entries above the limits, as far as they were taken elsewhere.
     pub(super) fn evict(&mut self, taken: Option<u64>) {
         while self.is_above_limits()
-            && let Some(oldest) = self.entries.front()
+            && let Some((_, oldest)) = self.entries.front()
             && taken.is_none_or(|taken| oldest.revision() <= taken)
         {
             self.floor = oldest.revision();
@@ -137,9 +139,9 @@ impl Ring {
     pub(super) fn after(&self, revision: u64, most: usize, bytes: usize) -> Vec<Arc<Entry>> {
         let start = self
             .entries
-            .partition_point(|entry| entry.revision() <= revision);
+            .partition_point(|(_, entry)| entry.revision() <= revision);
         let (mut found, mut size) = (Vec::new(), 0);
-        for entry in self.entries.range(start..) {
+        for (_, entry) in self.entries.range(start..) {
             size += entry.bytes();
             if !found.is_empty() && (found.len() >= most || size > bytes) {
                 break;
@@ -150,7 +152,7 @@ impl Ring {
     }
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Entry>> {
-        self.entries.iter()
+        self.entries.iter().map(|(_, entry)| entry)
     }
 
     /// Returns the revision after which every change is here.
@@ -162,7 +164,19 @@ impl Ring {
     pub(super) fn last(&self) -> u64 {
         self.entries
             .back()
-            .map_or(self.floor, |entry| entry.revision())
+            .map_or(self.floor, |(_, entry)| entry.revision())
+    }
+
+    /// Returns the revision of the newest entry that was published before a moment, or where the ring starts.
+    pub(super) fn newest(&self, before: Option<Instant>) -> u64 {
+        let Some(before) = before else {
+            return self.last();
+        };
+        let earlier = self.entries.partition_point(|(at, _)| *at < before);
+        match earlier.checked_sub(1).and_then(|at| self.entries.get(at)) {
+            Some((_, entry)) => entry.revision(),
+            None => self.floor,
+        }
     }
 
     pub(super) const fn applied(&self) -> u64 {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::*;
+use crate::clock;
 use crate::state::{Change, Key, LockName, Record};
 
 fn record(bytes: usize) -> Arc<Record> {
@@ -308,4 +309,83 @@ fn children_are_one_level_below() {
         assert_eq!(alone.has_name(name), is_alone, "{name}");
         assert_eq!(family.has_name(name), is_family, "{name}");
     }
+}
+
+async fn selected(events: &Events, filter: &Filter, before: Option<Instant>) -> Arc<Selection> {
+    match events.select(0, filter, before, 100, 1 << 20).await {
+        Ok(Taken::Changes(selection)) => selection,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn readers_at_one_place_with_one_filter_share_what_is_chosen_and_shown() {
+    let events = Events::default();
+    let (all, none) = (
+        Filter::prefixes(Kind::ALL, Vec::new()),
+        Filter::prefixes(Kind::ALL, vec!["other/".to_owned()]),
+    );
+    events.publish(vec![set(3, 1), set(5, 1)], 5);
+    let first = selected(&events, &all, None).await;
+    assert_eq!((first.entries().len(), first.upto()), (2, 5));
+    assert!(first.is_all());
+    let other = selected(&events, &none, None).await;
+    assert_eq!((other.entries().len(), other.upto()), (0, 5), "looked at");
+    let again = selected(&events, &all, None).await;
+    assert!(Arc::ptr_eq(&first, &again));
+    let made = |selection: &Selection| {
+        let size = selection.entries().len();
+        vec![Bytes::from(vec![0; size])]
+    };
+    let pieces = first.form(0, made);
+    let shared = again.form(0, |_| panic!("it was made"));
+    assert!(Arc::ptr_eq(&pieces, &shared));
+    events.publish(vec![set(9, 1)], 10);
+    let later = selected(&events, &all, None).await;
+    assert_eq!(later.upto(), 9, "what came meanwhile is told too");
+}
+
+#[tokio::test]
+async fn a_selection_ends_where_it_is_full_and_a_large_one_is_not_kept() {
+    let events = Events::default();
+    let all = Filter::prefixes(Kind::ALL, Vec::new());
+    events.publish(vec![set(3, 1), set(5, 1 << 20)], 5);
+    let Ok(Taken::Changes(one)) = events.select(0, &all, None, 1, 1 << 20).await else {
+        panic!("there are changes");
+    };
+    assert_eq!((one.upto(), one.is_all()), (3, false));
+    let large = || async { events.select(3, &all, None, 1, 1).await.unwrap() };
+    let (Taken::Changes(first), Taken::Changes(second)) = (large().await, large().await) else {
+        panic!("there are changes");
+    };
+    assert_eq!(first.upto(), 5);
+    assert!(!Arc::ptr_eq(&first, &second));
+}
+
+#[tokio::test]
+async fn what_came_after_the_moment_is_left_for_later() {
+    let events = Events::default();
+    let all = Filter::prefixes(Kind::ALL, Vec::new());
+    let before = clock::now();
+    events.publish(vec![set(3, 1)], 4);
+    let early = events.select(0, &all, Some(before), 100, 1 << 20).await;
+    assert!(
+        matches!(early, Ok(Taken::UpTo(0))),
+        "it is not applied for this reader yet: {early:?}"
+    );
+    let after = clock::now() + Duration::from_millis(1);
+    assert_eq!(selected(&events, &all, Some(after)).await.upto(), 3);
+    let told = events.select(3, &all, Some(before), 100, 1 << 20).await;
+    assert!(matches!(told, Ok(Taken::UpTo(4))), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_snapshot_forgets_what_was_chosen_before() {
+    let events = Events::default();
+    let all = Filter::prefixes(Kind::ALL, Vec::new());
+    events.publish(vec![set(3, 1)], 3);
+    let before = selected(&events, &all, None).await;
+    events.restore(0, vec![set(3, 2)], 3);
+    let after = selected(&events, &all, None).await;
+    assert!(!Arc::ptr_eq(&before, &after));
 }

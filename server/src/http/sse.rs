@@ -3,7 +3,6 @@
 //! Every event has data, because a browser drops one without. An id stands only on the last message
 //! of a revision, so a client that resumes from it gets whole revisions.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ use super::error::Failure;
 use super::extract;
 use super::params::number;
 use super::state::Edge;
-use crate::events::{Entry, Filter};
+use crate::events::{Entry, Filter, Selection};
 use crate::node::watch::{Watch, WatchEvent};
 use crate::state::{Change, ChangeSet};
 
@@ -94,8 +93,9 @@ pub(crate) fn changes(edge: Edge, watch: Watch, shape: impl Shape) -> Response {
     let writer = Writer {
         watch,
         shape,
-        entries: VecDeque::new(),
-        written: 0,
+        pieces: [].into(),
+        next: 0,
+        large: None,
         out: BytesMut::from(RETRY),
     };
     response(stream::unfold(
@@ -114,11 +114,21 @@ pub(crate) fn changes(edge: Edge, watch: Watch, shape: impl Shape) -> Response {
 struct Writer<S> {
     watch: Watch,
     shape: S,
-    /// Changes that were taken and are not yet written.
-    entries: VecDeque<Arc<Entry>>,
-    /// Changes of the first entry that are written already, where it goes out in several pieces.
-    written: usize,
+    /// Changes that are under way, shared with others who are told the same, and the next piece of
+    /// them.
+    pieces: Arc<[Bytes]>,
+    next: usize,
+    /// A large revision that is under way.
+    large: Option<Large>,
+    /// Anything else, which goes first.
     out: BytesMut,
+}
+
+/// A revision that goes out in several pieces.
+struct Large {
+    selection: Arc<Selection>,
+    /// Changes of it that are written already.
+    written: usize,
 }
 
 impl<S: Shape> Writer<S> {
@@ -128,7 +138,7 @@ impl<S: Shape> Writer<S> {
                 return Some(piece);
             }
             match self.watch.next().await {
-                Ok(Some(WatchEvent::Changes(entries))) => self.entries = entries.into(),
+                Ok(Some(WatchEvent::Changes(selection))) => self.begin(selection),
                 Ok(Some(event)) => self.shape.write_event(&mut self.out, &event),
                 Ok(None) => return None,
                 Err(error) => {
@@ -139,51 +149,54 @@ impl<S: Shape> Writer<S> {
         }
     }
 
-    /// Returns the next piece: whole revisions, together at most [`PIECE_BYTES`], or one that is
-    /// larger, or a part of one that is [`LARGE_BYTES`]. What a client does not read stays in
-    /// memory, so a piece has no room to spare.
-    fn piece(&mut self) -> Option<Bytes> {
-        while let Some(entry) = self.entries.front() {
-            if entry.bytes() >= LARGE_BYTES {
-                if !self.out.is_empty() {
-                    break;
-                }
-                let (part, written) = self.part(&entry.clone());
-                self.written = written;
-                if written == 0 {
-                    self.entries.pop_front();
-                }
-                return Some(part);
-            }
-            let revision = render(entry, self.watch.filter(), &self.shape);
-            if self.out.is_empty() && revision.len() >= PIECE_BYTES {
-                self.entries.pop_front();
-                return Some(revision);
-            }
-            if self.out.len() + revision.len() > PIECE_BYTES && !self.out.is_empty() {
-                break;
-            }
-            if self.out.is_empty() {
-                self.out = BytesMut::with_capacity(PIECE_BYTES);
-            }
-            self.out.extend_from_slice(&revision);
-            self.entries.pop_front();
+    fn begin(&mut self, selection: Arc<Selection>) {
+        let is_large = |entry: &Arc<Entry>| entry.bytes() >= LARGE_BYTES;
+        // One that is large is always taken alone.
+        if selection.entries().first().is_some_and(is_large) {
+            let written = 0;
+            self.large = Some(Large { selection, written });
+        } else {
+            let make = |selection: &Selection| pieces(selection, &self.shape);
+            self.pieces = selection.form(self.shape.form(), make);
+            self.next = 0;
         }
-        let piece = std::mem::take(&mut self.out);
-        (!piece.is_empty()).then(|| piece.freeze())
+    }
+
+    fn piece(&mut self) -> Option<Bytes> {
+        if !self.out.is_empty() {
+            return Some(std::mem::take(&mut self.out).freeze());
+        }
+        if let Some(large) = &self.large {
+            let (part, written) = self.part(large);
+            self.large = (written > 0).then(|| Large {
+                selection: large.selection.clone(),
+                written,
+            });
+            return Some(part);
+        }
+        let piece = self.pieces.get(self.next)?.clone();
+        self.next += 1;
+        if self.next == self.pieces.len() {
+            self.pieces = [].into();
+        }
+        Some(piece)
     }
 
     /// Returns the next part of a large revision, and how many of its changes are written then; 0
     /// when it is told whole. A client that loses the connection before its end resumes before its
     /// beginning, because the id stands on its last message.
-    fn part(&self, entry: &Entry) -> (Bytes, usize) {
-        let (set, filter) = (entry.set(), self.watch.filter());
+    fn part(&self, large: &Large) -> (Bytes, usize) {
+        let filter = large.selection.filter();
+        let Some(entry) = large.selection.entries().first() else {
+            return (Bytes::new(), 0);
+        };
+        let set = entry.set();
         let last = set
             .changes
             .iter()
             .rposition(|change| filter.matches(change));
         let mut out = BytesMut::new();
-        for (at, change) in set.changes.iter().enumerate().skip(self.written) {
+        for (at, change) in set.changes.iter().enumerate().skip(large.written) {
             if filter.matches(change) {
                 let id = (Some(at) == last).then_some(set.revision);
                 self.shape.write_change(&mut out, set, change, id);
@@ -197,6 +210,30 @@ impl<S: Shape> Writer<S> {
         }
         (out.freeze(), 0)
     }
+}
+
+/// Returns pieces: whole revisions, together at most [`PIECE_BYTES`], or one that is larger.
+fn pieces(selection: &Selection, shape: &impl Shape) -> Vec<Bytes> {
+    let mut pieces = Vec::new();
+    let mut out = BytesMut::new();
+    for entry in selection.entries() {
+        let revision = render(entry, selection.filter(), shape);
+        if out.len() + revision.len() > PIECE_BYTES && !out.is_empty() {
+            pieces.push(std::mem::take(&mut out).freeze());
+        }
+        if revision.len() >= PIECE_BYTES {
+            pieces.push(revision);
+            continue;
+        }
+        if out.is_empty() {
+            out = BytesMut::with_capacity(PIECE_BYTES);
+        }
+        out.extend_from_slice(&revision);
+    }
+    if !out.is_empty() {
+        pieces.push(out.freeze());
+    }
+    pieces
 }
 
 /// Returns what a filter lets through of one revision, made once for all watchers that want all of

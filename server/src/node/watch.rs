@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 
 use super::{Node, ServiceError};
 use crate::clock;
-use crate::events::{Entry, Events, Filter, Kind, Taken};
+use crate::events::{Events, Filter, Kind, Selection, Taken};
 use crate::metrics::Watcher;
 use crate::mutants::{self, Mutant};
 use crate::runtime;
@@ -27,9 +27,9 @@ const WATCHERS: u64 = 2_048;
 /// memory.
 const TAKE: usize = 64;
 const TAKE_BYTES: usize = 16 << 10;
-/// Time for which a watcher that has been told all lets further changes gather, for each watcher of
-/// the node; and the longest such time. With many of them, telling each change to each of them at
-/// once would be a system call for every delivery, and soon all of them would be late.
+/// Time for which changes gather before they are told, for each watcher of the node; and the longest
+/// such time. With many of them, telling each change to each of them at once would be a system call
+/// for every delivery, and soon all of them would be late.
 const GATHER_EACH: Duration = Duration::from_micros(20);
 const GATHER_MOST: Duration = Duration::from_millis(20);
 /// A shorter time than a timer's is none.
@@ -67,8 +67,8 @@ pub struct WatchRequest {
 pub enum WatchEvent {
     /// First of all: where the watcher stands.
     Hello(Hello),
-    /// Changes in revision order; at least one in each entry matches the filter.
-    Changes(Vec<Arc<Entry>>),
+    /// Changes in revision order; there is at least one.
+    Changes(Arc<Selection>),
     /// Everything up to this revision has been told.
     Progress(u64),
     /// The changes after `since` are no longer kept: the matching state follows, as of `revision`.
@@ -123,8 +123,8 @@ pub struct Watch {
     told: u64,
     /// When the client last got an id.
     id_given: Instant,
-    /// When the client was told the newest changes, with none left that it could have been told.
-    caught_up: Option<Instant>,
+    /// The client was told all there was: until then, further changes gather.
+    gathers_until: Option<Instant>,
     heartbeat_due: Instant,
     /// Members are being asked. One that is down takes its time, and changes do not wait for that.
     asking: Option<BoxFuture<'static, Arc<Heartbeat>>>,
@@ -202,7 +202,7 @@ impl Node {
             stage: Stage::Hello(hello),
             told,
             id_given: now,
-            caught_up: None,
+            gathers_until: None,
             heartbeat_due: now,
             asking: None,
             asked: None,
@@ -230,12 +230,6 @@ impl Node {
 }
 
 impl Watch {
-    /// Returns the filter of the stream.
-    #[must_use]
-    pub const fn filter(&self) -> &Filter {
-        &self.request.filter
-    }
-
     /// Waits for what the client is to be told next; `None` after the last event.
     ///
     /// Not cancel safe: a dropped future may have taken changes along.
@@ -330,32 +324,33 @@ impl Watch {
             if let Some(event) = self.due() {
                 return Ok(event);
             }
-            if let Some(rest) = self.gathers_for() {
-                self.wait(Some(rest)).await;
+            if self.gathers_until.is_some_and(|until| clock::now() < until) {
+                self.wait().await;
                 continue;
             }
-            let taken = self.events.take(self.told, TAKE, TAKE_BYTES).await;
-            match taken.map_err(|error| ServiceError::Internal(error.to_string()))? {
-                Taken::Changes(mut entries) => {
-                    self.caught_up = (entries.len() < TAKE).then(clock::now);
-                    self.told = entries.last().map_or(self.told, |entry| entry.revision());
-                    let filter = &self.request.filter;
-                    entries.retain(|entry| {
-                        entry
-                            .set()
-                            .changes
-                            .iter()
-                            .any(|change| filter.matches(change))
-                    });
-                    if !entries.is_empty() {
+            self.gathers_until = None;
+            let slots = self.slots();
+            let before = slots.map(|slots| slots.began(clock::now()));
+            let (filter, told) = (&self.request.filter, self.told);
+            let taken = self.events.select(told, filter, before, TAKE, TAKE_BYTES);
+            match taken
+                .await
+                .map_err(|error| ServiceError::Internal(error.to_string()))?
+            {
+                Taken::Changes(selection) => {
+                    self.told = selection.upto();
+                    if selection.is_all() {
+                        self.gathers_until = slots.map(|slots| slots.end(clock::now()));
+                    }
+                    if !selection.entries().is_empty() {
                         self.id_given = clock::now();
-                        return Ok(WatchEvent::Changes(entries));
+                        return Ok(WatchEvent::Changes(selection));
                     }
                     runtime::yield_now().await;
                 }
                 Taken::UpTo(applied) => {
                     self.told = self.told.max(applied);
-                    self.wait(None).await;
+                    self.wait().await;
                 }
                 Taken::Gone { .. } if mutants::is(Mutant::SilentLag) => {
                     self.told = self.events.applied();
@@ -410,22 +405,19 @@ impl Watch {
         None
     }
 
-    /// Returns the time for which changes are to gather yet; `None` when they are to be told.
-    fn gathers_for(&mut self) -> Option<Duration> {
+    /// Returns the slots in which changes gather; `None` when there are few watchers.
+    fn slots(&self) -> Option<Slots> {
         let watchers = self.node.0.options.metrics.watchers();
-        let gather = GATHER_EACH * u32::try_from(watchers).unwrap_or(u32::MAX);
-        let since = clock::since(self.caught_up?);
-        let rest = gather.min(GATHER_MOST).checked_sub(since);
-        let rest = rest.filter(|rest| *rest >= GATHER_LEAST);
-        if rest.is_none() {
-            self.caught_up = None;
-        }
-        rest
+        let length = GATHER_EACH * u32::try_from(watchers).unwrap_or(u32::MAX);
+        let length = length.min(GATHER_MOST);
+        (length >= GATHER_LEAST).then_some(Slots {
+            origin: self.node.0.started,
+            length,
+        })
     }
 
-    /// Waits until there may be something to tell; with `gather` for that time, unless something
-    /// else than changes is to be told.
-    async fn wait(&mut self, gather: Option<Duration>) {
+    /// Waits until there may be something to tell.
+    async fn wait(&mut self) {
         let mut until = self.id_given + PROGRESS;
         if self.request.heartbeat.is_some() && self.asking.is_none() {
             until = until.min(self.heartbeat_due);
@@ -434,6 +426,7 @@ impl Watch {
         if self.request.leader {
             limit = limit.min(LOOK);
         }
+        let (slots, gathers_until) = (self.slots(), self.gathers_until);
         let facts_changed = self.node.0.facts_changed.notified();
         let asking = &mut self.asking;
         let asked = async {
@@ -443,9 +436,13 @@ impl Watch {
             }
         };
         let changes = async {
-            match gather {
-                Some(time) => runtime::sleep(time).await,
-                None => self.events.changed(self.told).await,
+            if gathers_until.is_none() {
+                self.events.changed(self.told).await;
+            }
+            let now = clock::now();
+            let end = gathers_until.or_else(|| slots.map(|slots| slots.end(now)));
+            if let Some(rest) = end.and_then(|end| end.checked_duration_since(now)) {
+                runtime::sleep(rest).await;
             }
         };
         let something = async {
@@ -457,5 +454,46 @@ impl Watch {
         };
         // If the time ran out, something is due now.
         let (Ok(()) | Err(runtime::Elapsed)) = runtime::timeout(limit, something).await;
+    }
+}
+
+/// Slots of time: the changes of one are told in the next, to all watchers of the node the same ones.
+#[derive(Debug, Clone, Copy)]
+struct Slots {
+    origin: Instant,
+    length: Duration,
+}
+
+impl Slots {
+    /// Returns when the slot of a moment began.
+    fn began(self, now: Instant) -> Instant {
+        let since = now.saturating_duration_since(self.origin).as_nanos();
+        let into = since % self.length.as_nanos();
+        now - Duration::from_nanos(u64::try_from(into).unwrap_or(0))
+    }
+
+    /// Returns when it ends.
+    fn end(self, now: Instant) -> Instant {
+        self.began(now) + self.length
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_of_one_slot_have_one_beginning_and_one_end() {
+        let origin = clock::now();
+        let slots = Slots {
+            origin,
+            length: Duration::from_millis(20),
+        };
+        let at = |ms| origin + Duration::from_millis(ms);
+        for ms in [40, 41, 59] {
+            assert_eq!(slots.began(at(ms)), at(40), "{ms}");
+            assert_eq!(slots.end(at(ms)), at(60), "{ms}");
+        }
+        assert_eq!(slots.began(at(60)), at(60));
     }
 }

@@ -2,8 +2,9 @@
 //! ids and a few bytes of the data. What is not an event of ours is an error.
 
 use std::io;
+use std::time::Instant;
 
-use memchr::memmem;
+use memchr::{memchr, memmem};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -18,6 +19,8 @@ pub struct FeedEvent<'a> {
     pub name: &'a [u8],
     pub id: Option<u64>,
     pub data: &'a [u8],
+    /// When its end was read.
+    pub at: Instant,
 }
 
 /// An open stream of events.
@@ -88,12 +91,20 @@ impl Feed {
             self.fill().await?;
         }
         let goes_on = self.unchunk()?;
-        let mut used = 0;
-        while let Some(length) = memmem::find(&self.text[used..], b"\n\n") {
-            if let Some(event) = parse(&self.text[used..used + length])? {
+        let now = Instant::now();
+        let (mut used, mut at) = (0, 0);
+        let mut block = Block::default();
+        while let Some(length) = memchr(b'\n', &self.text[at..]) {
+            let line = &self.text[at..at + length];
+            at += length + 1;
+            if !line.is_empty() {
+                block.line(line)?;
+                continue;
+            }
+            used = at;
+            if let Some(event) = std::mem::take(&mut block).end(now)? {
                 each(event);
             }
-            used += length + 2;
         }
         self.text.drain(..used);
         Ok(goes_on)
@@ -147,24 +158,36 @@ pub fn request(host: &str, target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n\r\n")
 }
 
-/// Returns the event of a block; `None` when it is only a comment or `retry`.
-fn parse(block: &[u8]) -> io::Result<Option<FeedEvent<'_>>> {
-    let (mut name, mut id, mut data) = (None, None, None);
-    for line in block.split(|byte| *byte == b'\n') {
+/// The fields of an event.
+#[derive(Debug, Default)]
+struct Block<'a> {
+    name: Option<&'a [u8]>,
+    id: Option<u64>,
+    data: Option<&'a [u8]>,
+}
+
+impl<'a> Block<'a> {
+    fn line(&mut self, line: &'a [u8]) -> io::Result<()> {
         if let Some(rest) = line.strip_prefix(b"data: ") {
-            data = Some(rest);
+            self.data = Some(rest);
         } else if let Some(rest) = line.strip_prefix(b"event: ") {
-            name = Some(rest);
+            self.name = Some(rest);
         } else if let Some(rest) = line.strip_prefix(b"id: ") {
             let number = std::str::from_utf8(rest).ok();
-            id = number.and_then(|number| number.parse().ok());
-            id.ok_or_else(|| bad("an id that is no number"))?;
+            self.id = number.and_then(|number| number.parse().ok());
+            self.id.ok_or_else(|| bad("an id that is no number"))?;
         }
+        Ok(())
     }
-    match (name, data) {
-        (Some(name), Some(data)) => Ok(Some(FeedEvent { name, id, data })),
-        (None, None) if id.is_none() => Ok(None),
-        _ => Err(bad(&String::from_utf8_lossy(block))),
+
+    /// Returns the event; `None` when there were only comments or `retry`.
+    fn end(self, at: Instant) -> io::Result<Option<FeedEvent<'a>>> {
+        let Self { name, id, data } = self;
+        match (name, data) {
+            (Some(name), Some(data)) => Ok(Some(FeedEvent { name, id, data, at })),
+            (None, None) if id.is_none() => Ok(None),
+            _ => Err(bad(&format!("half an event: {self:?}"))),
+        }
     }
 }
 

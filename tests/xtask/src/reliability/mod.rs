@@ -73,6 +73,7 @@ pub(crate) fn measure(workspace: &Workspace, wanted: &Wanted) -> Result<bool> {
     if let Some(mutants) = &wanted.mutants {
         record.mutants = table_of_mutants(mutants)?;
     }
+    record.write(&Report::of(&record).text()?, file)?;
     let mut all_pass = true;
     if !checks.is_empty() {
         let campaign = wanted.minutes.unwrap_or(CAMPAIGN);
@@ -83,13 +84,14 @@ pub(crate) fn measure(workspace: &Workspace, wanted: &Wanted) -> Result<bool> {
             let seconds = measured.took.as_secs_f64();
             println!("    {}: {seconds:.0} s", measured.verdict.shown());
             all_pass &= measured.verdict == Verdict::Met;
+            // Another run of this command may have written meanwhile.
+            record = Record::read(file)?;
             record.checks.insert(check.name.to_owned(), measured);
             // Whatever becomes of the next one, this is kept.
             record.write(&Report::of(&record).text()?, file)?;
         }
     }
     let report = Report::of(&record);
-    record.write(&report.text()?, file)?;
     println!("\n{}", report.summary()?);
     println!("the report is {}", file.display());
     let mut rows = ROWS.iter().filter(|row| is_asked(&wanted.rows, row.id));
