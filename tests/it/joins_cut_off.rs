@@ -157,3 +157,49 @@ async fn an_invitation_that_was_never_used_needs_a_join() {
     let words = ["was invited", cluster_id, "-join", "may be emptied"];
     assert_refuses(&mut cluster[0], &words).await;
 }
+
+/// The leader dies when the invited node has written down who it is, before it was added: the next
+/// leader knows of no such node.
+#[tokio::test]
+async fn a_join_whose_leader_dies_is_made_anew_by_itself() {
+    const ROUNDS: usize = 8;
+    let mut cluster = Cluster::start().await;
+    for round in 1..=ROUNDS {
+        let leader = cluster.leader().await;
+        let others = cluster.followers().await;
+        let index = cluster.add_node();
+        for address in cluster.addresses_of(&others) {
+            cluster[index].add_args(["-join", &address]);
+        }
+        cluster[index].spawn();
+        let invited = wait_for_identity(&cluster[index]).await;
+        cluster[leader].kill();
+        cluster[index].wait_ready().await;
+        let now = identity(&cluster[index])["node_id"].as_u64();
+        cluster[leader].start().await;
+        if now != Some(invited) {
+            assert!(now > Some(invited), "{now:?} after {invited}");
+            cluster.assert_converged().await;
+            println!("cut off in round {round}");
+            return;
+        }
+        // It was added before the leader died.
+        let member = format!("/api/cluster/members/{}", cluster[index].name());
+        cluster[others[0]].delete(&member).await.expect_status(200);
+        cluster[index].kill();
+    }
+    panic!("no join was cut off in {ROUNDS} rounds");
+}
+
+/// Waits until a node has written down who it is, and returns its id.
+async fn wait_for_identity(node: &Node) -> u64 {
+    let path = node.data_dir().join("node.json");
+    let began = std::time::Instant::now();
+    while began.elapsed() < JOINED_WITHIN {
+        if path.exists() {
+            return identity(node)["node_id"].as_u64().expect("an id");
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("no identity: {}", node.log_tail());
+}

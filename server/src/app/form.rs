@@ -1,5 +1,6 @@
 //! From a data directory to a running node: resume, join, gather with others, or form alone.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::presence::Presence;
 use super::start::{Started, start_node};
 use super::{gather, join};
+use crate::clock;
 use crate::config::{Config, HostPort};
 use crate::discovery::Discovery;
 use crate::formation::{DirectoryId, Seeking};
@@ -21,6 +23,10 @@ use crate::storage::{DataDirectory, DirectoryError, Formation, Identity, Storage
 
 /// A node that was added sees it within this time.
 const SHOWN: Duration = Duration::from_secs(5);
+
+/// Tasks of a node that was stopped have let go of its log in this time.
+const LET_GO: Duration = Duration::from_secs(5);
+const LET_GO_PAUSE: Duration = Duration::from_millis(10);
 
 /// What a node is put together from, before it has an identity.
 pub(super) struct Parts<'a> {
@@ -84,7 +90,7 @@ pub(super) async fn find(
         );
         known = removed.directory;
     }
-    let storage = Storage::open(directory, metrics.clone())?;
+    let storage = open(directory, metrics).await?;
     // A join that was cut off before the first entry: the id has never voted nor acknowledged
     // anything, so nobody misses it, and the next join brings another one.
     let unused =
@@ -119,6 +125,20 @@ pub(super) async fn find(
     })
 }
 
+/// Opens the storage. The directory is locked for this process: whatever has its log open yet are tasks
+/// of a node that was stopped a moment ago.
+async fn open(directory: &DataDirectory, metrics: &Metrics) -> io::Result<Storage> {
+    let until = clock::now() + LET_GO;
+    loop {
+        match Storage::open(directory, metrics.clone()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && clock::now() < until => {
+                tokio::time::sleep(LET_GO_PAUSE).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
 /// Returns whether a removed node certainly was never more than invited: it has seen no committed
 /// membership with itself, and its log has none in which it votes. Nobody counts on what it has.
 async fn was_never_added(
@@ -129,7 +149,7 @@ async fn was_never_added(
     if !removed.unconfirmed {
         return Ok(false);
     }
-    let storage = Storage::open(directory, metrics.clone())?;
+    let storage = open(directory, metrics).await?;
     Ok(storage.log.never_voted(removed.id).await?)
 }
 
@@ -173,8 +193,7 @@ pub(super) async fn form(parts: &Parts<'_>, found: Found) -> anyhow::Result<Star
             join::list(&config.join)
         ));
         parts.presence.elsewhere("it waits to join with -join");
-        let joined = join(parts, storage, &config.join, config.join_timeout, own).await;
-        return joined.map_err(|failed| failed.error);
+        return join_at_start(parts, storage, own).await;
     }
     if let Some(group) = group {
         return gather::gather(parts, group, kept, storage).await;
@@ -192,6 +211,47 @@ pub(super) async fn form(parts: &Parts<'_>, found: Found) -> anyhow::Result<Star
     keep(*directory, &identity)?;
     parts.presence.member(&identity);
     start(parts, storage, identity).await
+}
+
+/// Joins as `-join` asks for, within `-join-timeout`.
+async fn join_at_start(
+    parts: &Parts<'_>,
+    mut storage: Storage,
+    mut own: Option<DirectoryId>,
+) -> anyhow::Result<Started> {
+    let Parts {
+        config,
+        directory,
+        metrics,
+        ..
+    } = parts;
+    let until = clock::now() + config.join_timeout;
+    loop {
+        let left = until.saturating_duration_since(clock::now());
+        let failed = match join(parts, storage, &config.join, left, own).await {
+            Ok(started) => return Ok(started),
+            Err(failed) => failed,
+        };
+        if !failed.was_cut_off || clock::now() >= until {
+            return Err(failed.error);
+        }
+        tracing::warn!(
+            "the join was cut off, this node joins anew: {:#}",
+            failed.error
+        );
+        let mut found = find(config, *directory, metrics).await?;
+        if found.identity.is_some() {
+            // Its log has something: its files are set aside.
+            drop(found);
+            if let Some(directory) = directory {
+                directory
+                    .mark_removed()
+                    .context("cannot give the join up")?;
+            }
+            found = find(config, *directory, metrics).await?;
+        }
+        (storage, own) = (found.storage, found.directory);
+    }
 }
 
 /// Begins again with what the data directory says now.
@@ -249,15 +309,18 @@ pub(super) async fn join(
         answer = &mut asking => match answer {
             // A cluster that has added this node has invited it before that.
             Ok(()) => Ok((invitations.recv().await, true)),
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         },
     };
     let (invited, has_answered) = match first {
         Ok((Some(invited), has_answered)) => (invited, has_answered),
         Ok((None, _)) => return Err(NotJoined::before(storage, "the listener has stopped")),
         Err(error) => {
-            let storage = Some(storage);
-            return Err(NotJoined { error, storage });
+            return Err(NotJoined {
+                error,
+                storage: Some(storage),
+                was_cut_off: false,
+            });
         }
     };
     let Invited { invitation, reply } = invited;
@@ -280,7 +343,11 @@ pub(super) async fn join(
             parts.peers.wait("its join was not finished");
             parts.presence.elsewhere("its join was not finished");
             started.stop().await;
-            return Err(NotJoined::after(error));
+            let was_cut_off = error.was_not_waiting();
+            return Err(NotJoined {
+                was_cut_off,
+                ..NotJoined::after(error.into())
+            });
         }
     }
     tracing::info!(%leader, "joined through `{leader}` and catching up");
@@ -292,6 +359,8 @@ pub(super) struct NotJoined {
     pub(super) error: anyhow::Error,
     /// As it was, when nothing was written.
     pub(super) storage: Option<Storage>,
+    /// Who invited this node has not added it, and another leader cannot: it is somebody already.
+    was_cut_off: bool,
 }
 
 impl NotJoined {
@@ -299,6 +368,7 @@ impl NotJoined {
         Self {
             error: anyhow::anyhow!(why),
             storage: Some(storage),
+            was_cut_off: false,
         }
     }
 
@@ -306,6 +376,7 @@ impl NotJoined {
         Self {
             error,
             storage: None,
+            was_cut_off: false,
         }
     }
 }

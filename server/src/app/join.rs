@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
 use conclave_shared::{ErrorCode, Problem};
 
 use super::client::{self, HttpFailure};
@@ -16,20 +15,50 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// Longest wait for one member's answer; it includes adding this node.
 const ANSWER: Duration = Duration::from_secs(30);
 
+/// Why this node was not added.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotAdded {
+    #[error("{by} refused the join: {reason}")]
+    Refused {
+        by: HostPort,
+        code: Option<ErrorCode>,
+        reason: String,
+    },
+    #[error("could not join within {limit:?} through {through}: {last}")]
+    Late {
+        limit: Duration,
+        through: String,
+        last: String,
+    },
+}
+
+impl NotAdded {
+    /// Returns whether a leader wanted to invite this node and could not.
+    pub(super) const fn was_not_waiting(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                code: Some(ErrorCode::NotWaiting),
+                ..
+            }
+        )
+    }
+}
+
 /// What one member said.
 enum Said {
     Added,
     /// Not now: ask again.
     Later(String),
     /// No: asking again would not help.
-    No(String),
+    No(Option<ErrorCode>, String),
 }
 
 impl Said {
     fn of(code: ErrorCode, reason: String) -> Self {
         match is_passing(code) {
             true => Self::Later(reason),
-            false => Self::No(reason),
+            false => Self::No(Some(code), reason),
         }
     }
 }
@@ -97,7 +126,7 @@ pub(super) async fn ask(
     config: &Config,
     targets: &[HostPort],
     limit: Duration,
-) -> anyhow::Result<()> {
+) -> Result<(), NotAdded> {
     let request = JoinRequest {
         name: config.name.clone(),
         http: config.http.to_string(),
@@ -112,14 +141,17 @@ async fn ask_until(
     request: &JoinRequest,
     targets: &[HostPort],
     limit: Duration,
-) -> anyhow::Result<()> {
+) -> Result<(), NotAdded> {
     let deadline = clock::now() + limit;
     let mut last = String::new();
     loop {
         for target in targets {
             match ask_one(target, request, deadline).await {
                 Said::Added => return Ok(()),
-                Said::No(reason) => bail!("{target} refused the join: {reason}"),
+                Said::No(code, reason) => {
+                    let by = target.clone();
+                    return Err(NotAdded::Refused { by, code, reason });
+                }
                 Said::Later(reason) => {
                     let text = format!("{target}: {reason}");
                     if text != last {
@@ -131,10 +163,12 @@ async fn ask_until(
         }
         let left = deadline.saturating_duration_since(clock::now());
         if left.is_zero() {
-            bail!(
-                "could not join within {limit:?} through {}: {last}",
-                list(targets)
-            );
+            let through = list(targets);
+            return Err(NotAdded::Late {
+                limit,
+                through,
+                last,
+            });
         }
         tokio::time::sleep(PAUSE.min(left)).await;
     }
@@ -172,7 +206,7 @@ async fn ask_http(target: &HostPort, request: &JoinRequest) -> Result<Said, Http
     }
     Ok(match serde_json::from_slice::<Problem>(&body) {
         Ok(problem) => Said::of(problem.code, problem.detail),
-        Err(_no_problem) => Said::No(format!("it answers {status} and is no Conclave node")),
+        Err(_no_problem) => Said::No(None, format!("it answers {status} and is no Conclave node")),
     })
 }
 
@@ -221,7 +255,7 @@ mod tests {
             let asked = || self.asked.load(Ordering::Relaxed);
             let said = ask_until(&request, targets, limit).await;
             said.map(|()| asked())
-                .map_err(|error| format!("after {}: {error:#}", asked()))
+                .map_err(|error| format!("after {}: {error}", asked()))
         }
     }
 

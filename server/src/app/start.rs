@@ -209,3 +209,58 @@ pub(super) fn member_of(config: &Config, identity: &Identity) -> Member {
         ..member(config)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::raft::ClusterId;
+
+    #[tokio::test]
+    async fn a_raft_that_has_panicked_is_noticed() {
+        let (cluster, id) = (ClusterId([7; 16]), 1);
+        let member = Member {
+            name: "n".into(),
+            http: "127.0.0.1:1".into(),
+            raft: "127.0.0.1:2".into(),
+        };
+        let local = LocalNode {
+            cluster,
+            id,
+            name: member.name.clone(),
+        };
+        let (addresses, options) = (Addresses::default(), RaftOptions::default());
+        let network = network(&local, &addresses, &options, &Arc::default());
+        let Storage { log, snapshots } = Storage::in_memory();
+        let machine = StateMachine::new(snapshots, Events::default());
+        let published = machine.published();
+        let config = Arc::new(openraft_config("c", &options).unwrap());
+        let raft = Raft::build(id, config, network, log, machine)
+            .await
+            .unwrap();
+        let consensus = Consensus::new(raft.clone(), id, &options, published);
+        raft.run();
+        let options = NodeOptions {
+            cluster,
+            env: String::new(),
+            member,
+            raft: options,
+            ui_build: "",
+            read_only: false,
+            metrics: Metrics::default(),
+        };
+        let peers = Arc::new(Peers::new(local, addresses));
+        let node = Node::new(options, consensus, peers, Contact::default());
+        let _housekeeping = Housekeeping::start(&node, |_members| {});
+        assert_eq!(node.fatal(), None);
+        drop(raft.external_request(|_state| panic!("on purpose")).await);
+        let noticed = async {
+            while node.fatal().is_none() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let noticed = tokio::time::timeout(Duration::from_secs(5), noticed).await;
+        assert!(noticed.is_ok(), "it still passes for running");
+    }
+}

@@ -115,3 +115,26 @@ pub enum Rejection {
     /// The guard's lock is not held under its token.
     LockNotHeld,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repetition_repeats_no_repetition() {
+        let first = Outcome::NodeAllocated { id: 7 };
+        let repeated = Outcome::Replayed(Box::new(first));
+        let nested = Outcome::Replayed(Box::new(Outcome::Replayed(Box::new(
+            Outcome::NodeAllocated { id: 7 },
+        ))));
+        let read = |outcome: &Outcome| {
+            let bytes = postcard::to_stdvec(outcome).unwrap();
+            postcard::from_bytes::<Outcome>(&bytes)
+        };
+        assert!(read(&nested).is_err());
+        let after = read(&repeated).unwrap();
+        assert!(
+            matches!(after, Outcome::Replayed(first) if matches!(*first, Outcome::NodeAllocated { id: 7 }))
+        );
+    }
+}

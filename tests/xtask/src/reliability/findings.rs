@@ -11,7 +11,38 @@ pub(super) struct Finding {
 }
 
 /// All of them, the newest first.
-pub(super) const FINDINGS: [Finding; 12] = [
+pub(super) const FINDINGS: [Finding; 17] = [
+    Finding {
+        what: "a node whose leader died between inviting and adding it ended, because the next leader \
+               found it to be somebody already; and what begins anew in one process found its own log \
+               locked",
+        found_by: "`chaos::no_promise_breaks_while_faults_of_all_kinds_overlap`, seed 104101532172454",
+        guards: &["tests/it/joins_cut_off.rs::a_join_whose_leader_dies_is_made_anew_by_itself"],
+    },
+    Finding {
+        what: "the dashboard released a claim while its renewal was under way, and said that this failed",
+        found_by: "the browser tests of locks, LK-3",
+        guards: &[
+            "ui/src/model/locks/hold.rs::a_claim_that_was_given_up_is_released_once_its_renewal_has_ended",
+        ],
+    },
+    Finding {
+        what: "an outcome that repeats a repetition, nested often enough, used up the stack of its reader",
+        found_by: "writing the fuzz target of peer frames",
+        guards: &["server/src/state/outcome.rs::a_repetition_repeats_no_repetition"],
+    },
+    Finding {
+        what: "a node cut off from its cluster said up to a second too late that a claim is lost",
+        found_by: "writing the simulation of locks",
+        guards: &[
+            "server/src/node/locks.rs::a_claim_that_cannot_be_renewed_is_lost_before_its_time_is_over",
+        ],
+    },
+    Finding {
+        what: "one flipped bit in `node.json` could make a node another member",
+        found_by: "`damage::damage_on_a_stopped_follower_is_refused_by_name_or_without_effect`",
+        guards: &["server/src/storage/directory.rs::one_flipped_bit_makes_no_other_identity"],
+    },
     Finding {
         what: "a joining node gave up when nobody knew what had become of its join, long before \
                `-join-timeout`",
@@ -38,7 +69,7 @@ pub(super) const FINDINGS: [Finding; 12] = [
     Finding {
         what: "a node whose Raft core had panicked stayed up and called itself leader",
         found_by: "the mutant M16",
-        guards: &[],
+        guards: &["server/src/app/start.rs::a_raft_that_has_panicked_is_noticed"],
     },
     Finding {
         what: "a hand-over to a voter that does not answer held up writes for two seconds",
