@@ -14,6 +14,7 @@ mod http;
 mod http2;
 mod load;
 mod options;
+mod profile;
 mod protobuf;
 mod rows;
 mod stalled;
@@ -163,7 +164,8 @@ fn beside_etcd(
         table::memory(target.name, "at the end", &target.resident_bytes());
     }
     if options.goals {
-        let [conclave, _etcd] = targets;
+        let [mut conclave, _etcd] = targets;
+        profile::print(runtime, options, &mut conclave)?;
         let floor = beside_floor(runtime, options, conclave)?;
         let is_loaded = (options.keys, options.value_bytes) == goals::LOADED;
         let resident = loaded.first().filter(|_| is_loaded);

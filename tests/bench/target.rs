@@ -153,6 +153,15 @@ impl Target {
         }
     }
 
+    /// Returns the processes of the own node that leads and of the others.
+    pub(crate) fn leader_and_followers(&self) -> (Vec<u32>, Vec<u32>) {
+        let leader = self.process_at(&self.addresses[0]);
+        let processes = self.processes().into_iter();
+        processes
+            .map(|(_, process)| process)
+            .partition(|process| Some(*process) == leader)
+    }
+
     /// Returns the process of the own node at an address.
     pub(crate) fn process_at(&self, address: &str) -> Option<u32> {
         let Own::Conclave(cluster) = &self.own else {

@@ -163,11 +163,11 @@ impl Bench {
         }
         measured(&format!(
             "full disks, {what}: {} cycles, 0 of {} acknowledged writes lost, {} changes refused with \
-             507, writes went on {:.0?} after there was space again at the latest",
+             507, writes went on {} ms after there was space again at the latest",
             self.cycles,
             history.acknowledged(),
             self.refused,
-            self.longest,
+            self.longest.as_millis(),
         ));
     }
 }

@@ -308,7 +308,8 @@ fn every_promise_holds_for_every_seed() {
     });
     let all = all.into_inner();
     let runs = seeds.end - seeds.start;
-    println!("{runs} runs in {:?}: {all:?}", began.elapsed());
+    let seconds = began.elapsed().as_secs();
+    println!("measured: {runs} simulated clusters in {seconds} s, no promise broken: {all:?}");
     assert!(all.operations > 0, "the runs have done nothing");
     if runs > 50 {
         let lost = all.replays > 0 && all.settled > 0;

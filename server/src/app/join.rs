@@ -45,6 +45,10 @@ impl NotAdded {
     }
 }
 
+/// Time from the first question for which a leader may not reach this node: a link may be down for a
+/// moment. After that its address is wrong.
+const REACHED_WITHIN: Duration = Duration::from_secs(10);
+
 /// What one member said.
 enum Said {
     Added,
@@ -134,31 +138,38 @@ pub(super) async fn ask(
         // A node without a directory is a new member at every start.
         replace: config.data_dir.is_none(),
     };
-    ask_until(&request, targets, limit).await
+    ask_until(&request, targets, limit, REACHED_WITHIN).await
 }
 
+/// `reached_within` is the time for which a leader may not reach this node.
 async fn ask_until(
     request: &JoinRequest,
     targets: &[HostPort],
     limit: Duration,
+    reached_within: Duration,
 ) -> Result<(), NotAdded> {
-    let deadline = clock::now() + limit;
+    let began = clock::now();
+    let deadline = began + limit;
     let mut last = String::new();
     loop {
         for target in targets {
-            match ask_one(target, request, deadline).await {
+            let reason = match ask_one(target, request, deadline).await {
                 Said::Added => return Ok(()),
+                Said::Later(reason) => reason,
+                Said::No(Some(ErrorCode::NotWaiting), reason)
+                    if clock::since(began) < reached_within =>
+                {
+                    reason
+                }
                 Said::No(code, reason) => {
                     let by = target.clone();
                     return Err(NotAdded::Refused { by, code, reason });
                 }
-                Said::Later(reason) => {
-                    let text = format!("{target}: {reason}");
-                    if text != last {
-                        tracing::warn!("cannot join yet: {text}");
-                        last = text;
-                    }
-                }
+            };
+            let text = format!("{target}: {reason}");
+            if text != last {
+                tracing::warn!("cannot join yet: {text}");
+                last = text;
             }
         }
         let left = deadline.saturating_duration_since(clock::now());
@@ -245,6 +256,14 @@ mod tests {
         }
 
         async fn ask(&self, limit: Duration) -> Result<usize, String> {
+            self.ask_reached_within(limit, REACHED_WITHIN).await
+        }
+
+        async fn ask_reached_within(
+            &self,
+            limit: Duration,
+            reached_within: Duration,
+        ) -> Result<usize, String> {
             let request = JoinRequest {
                 name: "n".to_owned(),
                 http: "localhost:1".to_owned(),
@@ -253,7 +272,7 @@ mod tests {
             };
             let targets = std::slice::from_ref(&self.address);
             let asked = || self.asked.load(Ordering::Relaxed);
-            let said = ask_until(&request, targets, limit).await;
+            let said = ask_until(&request, targets, limit, reached_within).await;
             said.map(|()| asked())
                 .map_err(|error| format!("after {}: {error}", asked()))
         }
@@ -308,6 +327,22 @@ mod tests {
         let error = member.ask(Duration::from_secs(20)).await.unwrap_err();
         assert!(error.starts_with("after 1: "), "{error}");
         assert!(error.contains("refused the join: not this time"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_not_reached_for_a_moment_is_asked_for_again() {
+        let member = FakeMember::start([ErrorCode::NotWaiting].into_iter()).await;
+        assert_eq!(member.ask(Duration::from_secs(20)).await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_never_reached_has_another_address() {
+        let member = FakeMember::start(std::iter::repeat(ErrorCode::NotWaiting)).await;
+        let limit = Duration::from_secs(20);
+        let said = member.ask_reached_within(limit, 2 * PAUSE).await;
+        let error = said.unwrap_err();
+        assert!(error.contains("refused the join: not this time"), "{error}");
+        assert!(!error.starts_with("after 1:"), "{error}");
     }
 
     #[test]

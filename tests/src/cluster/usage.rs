@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::ops::Add;
 use std::time::Duration;
 
 use rustix::param::clock_ticks_per_second;
@@ -26,14 +27,68 @@ fn memory(process: u32, field: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// Processor time, in steps of 10 ms.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    pub user: Duration,
+    pub kernel: Duration,
+}
+
+impl Times {
+    /// Returns both together.
+    #[must_use]
+    pub const fn total(self) -> Duration {
+        self.user.saturating_add(self.kernel)
+    }
+
+    /// Returns what came after `before`.
+    #[must_use]
+    pub const fn since(self, before: Self) -> Self {
+        Self {
+            user: self.user.saturating_sub(before.user),
+            kernel: self.kernel.saturating_sub(before.kernel),
+        }
+    }
+}
+
+impl Add for Times {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            user: self.user + other.user,
+            kernel: self.kernel + other.kernel,
+        }
+    }
+}
+
 /// Returns the processor time that a process has used, in steps of 10 ms; `None` when it is gone.
 #[must_use]
 pub fn cpu_time(process: u32) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    let ticks = ticks(&stat)?;
-    Some(Duration::from_millis(
-        ticks * 1_000 / clock_ticks_per_second().max(1),
-    ))
+    times(&stat).map(Times::total)
+}
+
+/// Returns the names of a process's threads with what each has used; none when it is gone.
+#[must_use]
+pub fn threads(process: u32) -> Vec<(String, Times)> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else {
+        return Vec::new();
+    };
+    let stat = |task: fs::DirEntry| fs::read_to_string(task.path().join("stat")).ok();
+    let stats = tasks.flatten().filter_map(stat);
+    stats
+        .filter_map(|stat| Some((name(&stat)?.to_owned(), times(&stat)?)))
+        .collect()
+}
+
+/// Returns the time in which the machine's processors had nothing to do, all together; `None` where the
+/// kernel does not say.
+#[must_use]
+pub fn idle_time() -> Option<Duration> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let mut fields = stat.lines().next()?.split_whitespace();
+    duration(fields.nth(4)?)
 }
 
 /// Returns the processor time that this process has used.
@@ -64,13 +119,26 @@ fn client_of(row: &str, server: u16) -> Option<u16> {
     (local == server && fields.next()? == "01").then_some(remote)
 }
 
-/// Returns `utime` + `stime`. The name before them is in parentheses and may hold anything.
-fn ticks(stat: &str) -> Option<u64> {
+/// Returns a thread's name; it may hold anything.
+fn name(stat: &str) -> Option<&str> {
+    let (begin, _) = stat.rsplit_once(") ")?;
+    Some(begin.split_once('(')?.1)
+}
+
+/// Returns `utime` and `stime`, which follow the name.
+fn times(stat: &str) -> Option<Times> {
     let (_, fields) = stat.rsplit_once(") ")?;
     let mut times = fields.split(' ').skip(11);
-    let user: u64 = times.next()?.parse().ok()?;
-    let system: u64 = times.next()?.parse().ok()?;
-    Some(user + system)
+    Some(Times {
+        user: duration(times.next()?)?,
+        kernel: duration(times.next()?)?,
+    })
+}
+
+fn duration(ticks: &str) -> Option<Duration> {
+    let ticks: u64 = ticks.parse().ok()?;
+    let millis = ticks * 1_000 / clock_ticks_per_second().max(1);
+    Some(Duration::from_millis(millis))
 }
 
 #[cfg(test)]
@@ -80,8 +148,12 @@ mod tests {
     #[test]
     fn the_times_are_found_behind_any_name() {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 9 8 7 6 120 34 5 4 20 0 1 0 99 1 2 3";
-        assert_eq!(ticks(stat), Some(154));
-        assert_eq!(ticks("7 (a)"), None);
+        let found = times(stat).unwrap();
+        let tick = 1_000 / clock_ticks_per_second();
+        assert_eq!(found.user, Duration::from_millis(120 * tick));
+        assert_eq!(found.kernel, Duration::from_millis(34 * tick));
+        assert_eq!(name(stat), Some("a) b (c"));
+        assert_eq!(times("7 (a)"), None);
     }
 
     #[test]
@@ -103,5 +175,7 @@ mod tests {
         assert!(resident_bytes(std::process::id()) > Some(100_000));
         assert!(cpu_time(std::process::id()).is_some());
         assert!(own_cpu_time() > Duration::ZERO);
+        assert!(!threads(std::process::id()).is_empty());
+        assert!(idle_time().is_some());
     }
 }

@@ -178,7 +178,7 @@ fn test(workspace: &Workspace) -> Result<Tally> {
 }
 
 /// The arguments that name the simulation, whose feature makes another program of the server.
-const SIMULATION: [&str; 7] = [
+pub(crate) const SIMULATION: [&str; 7] = [
     "--locked",
     "--package",
     "conclave-server",

@@ -21,7 +21,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    debian, machine,
+    debian,
+    gates::SIMULATION,
+    machine,
     process::{Ended, run, run_within},
     workspace::Workspace,
 };
@@ -34,6 +36,8 @@ use table::{CHAOS, CHECKS, Check, Program, ROWS, is_figure};
 const CAMPAIGN: u64 = 60;
 /// Longest text that a failed check contributes.
 const REASON: usize = 400;
+/// The test of the simulation that runs seeds.
+const SEEDS: &str = "every_promise_holds_for_every_seed";
 /// Asks for no check: the report is written anew from what it has.
 const NONE: &str = "none";
 
@@ -225,7 +229,8 @@ impl<'a> Laboratory<'a> {
         let took = began.elapsed();
         let said = fs::read(&log).context("a check's log")?;
         let said = String::from_utf8_lossy(&said);
-        if matches!(check.program, Program::Test(_)) && !said.contains("running 1 test") {
+        let is_test = matches!(check.program, Program::Test(_) | Program::Simulation);
+        if is_test && !said.contains("running 1 test") {
             bail!("{} has run no test: {}", check.name, log.display());
         }
         let mut measured = judge(check, ended, &said);
@@ -257,6 +262,11 @@ impl<'a> Laboratory<'a> {
                 cargo.env("CONCLAVE_BIN", &server);
                 Ok((cargo, server))
             }
+            Program::Simulation => {
+                let mut cargo = self.workspace.cargo(&["test"]);
+                cargo.args(SIMULATION).args(["--", "--nocapture", SEEDS]);
+                Ok((cargo, self.workspace.dev_server()))
+            }
             Program::Bench(arguments) => {
                 let bins = ["--bin", "conclave", "--bin", "conclave-bench"];
                 let mut build = self.workspace.cargo(&["build", "--release", "--locked"]);
@@ -287,6 +297,7 @@ fn shown(check: &Check, campaign: u64) -> String {
         .collect();
     match check.program {
         Program::Test(name) => words.push(name.to_owned()),
+        Program::Simulation => words.push("cargo xtask test --only simulation".to_owned()),
         Program::Bench(arguments) => words.push(format!("conclave-bench {}", arguments.join(" "))),
     }
     format!("`{}`", words.join(" "))
@@ -304,7 +315,7 @@ fn judge(check: &Check, ended: Ended, said: &str) -> Measured {
         Ended::Badly => (Verdict::Failed, vec![reason(said)]),
         Ended::Well if !skipped.is_empty() => (Verdict::Skipped, skipped),
         Ended::Well => match check.program {
-            Program::Test(_) => (Verdict::Met, after("measured: ")),
+            Program::Test(_) | Program::Simulation => (Verdict::Met, after("measured: ")),
             Program::Bench(_) => (Verdict::Met, said.lines().map(str::to_owned).collect()),
         },
     };

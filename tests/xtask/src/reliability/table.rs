@@ -20,6 +20,8 @@ pub(crate) struct Check {
 pub(crate) enum Program {
     /// A test of `tests/it`, by its full name.
     Test(&'static str),
+    /// The simulation.
+    Simulation,
     /// The bench, with these arguments.
     Bench(&'static [&'static str]),
 }
@@ -65,7 +67,7 @@ const FULL: (&str, &str) = ("CONCLAVE_TEST_FULL", "1");
 pub(crate) const CHAOS: &str = "CONCLAVE_TEST_CHAOS_SECONDS";
 
 /// All checks, in the order in which they run.
-pub(crate) const CHECKS: [Check; 18] = [
+pub(crate) const CHECKS: [Check; 22] = [
     Check {
         name: "chaos",
         program: Program::Test("chaos::no_promise_breaks_while_faults_of_all_kinds_overlap"),
@@ -181,6 +183,32 @@ pub(crate) const CHECKS: [Check; 18] = [
         minutes: 40,
     },
     Check {
+        name: "full disks",
+        program: Program::Test("disk_full::full_disks_refuse_changes_and_recover_by_themselves"),
+        settings: &[FULL],
+        minutes: 40,
+    },
+    Check {
+        name: "full disk of one",
+        program: Program::Test(
+            "disk_full::a_single_node_with_a_full_disk_refuses_changes_and_recovers_by_itself",
+        ),
+        settings: &[FULL],
+        minutes: 20,
+    },
+    Check {
+        name: "failed syncs",
+        program: Program::Test("failed_sync::a_log_that_fails_ends_its_node_and_nothing_else"),
+        settings: &[FULL],
+        minutes: 20,
+    },
+    Check {
+        name: "simulation",
+        program: Program::Simulation,
+        settings: &[("CONCLAVE_SIM_SEEDS", "10000")],
+        minutes: 120,
+    },
+    Check {
         name: "stalled",
         program: Program::Bench(&["--stalled", "200", "--seconds", "60"]),
         settings: &[],
@@ -189,7 +217,7 @@ pub(crate) const CHECKS: [Check; 18] = [
 ];
 
 /// All rows, in order.
-pub(crate) const ROWS: [Row; 16] = [
+pub(crate) const ROWS: [Row; 19] = [
     Row {
         id: "1",
         promise: "what was acknowledged survives `kill -9` of any node and of all at once",
@@ -312,6 +340,27 @@ pub(crate) const ROWS: [Row; 16] = [
         ],
     },
     Row {
+        id: "12",
+        promise: "a full disk stops writes and nothing else, and loses nothing",
+        aim: "20 cycles of nodes of a cluster and 20 of a single one: writes 507, reads go on, writes again \
+              by themselves once there is space, none lost",
+        figures: &[
+            ("full disks", &["full disks"]),
+            ("full disk of one", &["full disks"]),
+        ],
+        bars: &[Bar::Least(40.0, "{} cycles")],
+    },
+    Row {
+        id: "13",
+        promise: "a failed write or sync of the log ends the node, and the others go on",
+        aim: "20 failures, each node gone within 1 s",
+        figures: &[("failed syncs", &["logs that fail"])],
+        bars: &[
+            Bar::Least(20.0, "{} nodes ended"),
+            Bar::Most(1_000.0, "within {} ms"),
+        ],
+    },
+    Row {
         id: "14",
         promise: "five nodes do with three, and writes pause briefly when the leader dies",
         aim: "every operation with two of five dead; pauses: p50 1 s, p99 3 s, max 5 s",
@@ -359,20 +408,21 @@ pub(crate) const ROWS: [Row; 16] = [
             Bar::Least(100.0, "Clock {}"),
         ],
     },
+    Row {
+        id: "22",
+        promise: "whole clusters on a virtual clock, by their seeds, keep all of this",
+        aim: "10,000 seeds in one command, none fails",
+        figures: &[("simulation", &["simulated clusters"])],
+        bars: &[Bar::Least(10_000.0, "{} simulated clusters")],
+    },
 ];
 
 /// Promises that this command does not measure, and where something is said of them.
-pub(crate) const ELSEWHERE: [(&str, &str, &str); 6] = [
-    (
-        "12",
-        "a full disk stops a node and loses nothing",
-        "no campaign",
-    ),
-    ("13", "a failed sync is fatal", "no campaign"),
+pub(crate) const ELSEWHERE: [(&str, &str, &str); 3] = [
     (
         "19",
         "versions that work side by side",
-        "no earlier release",
+        "no earlier release; `cargo xtask rolling COMMIT` restarts under load from an earlier commit's server",
     ),
     (
         "20",
@@ -383,10 +433,5 @@ pub(crate) const ELSEWHERE: [(&str, &str, &str); 6] = [
         "21",
         "half-open connections do no harm",
         "`half_open::` of `tests/it`, in every run of the tests",
-    ),
-    (
-        "22",
-        "simulated clusters, by their seeds",
-        "`cargo xtask test --only simulation`",
     ),
 ];
