@@ -18,9 +18,18 @@ use conclave_tests::{Cluster, Random, wait_for};
 /// Size of a node's disk; what is not used of it takes no room.
 const DISK_MIB: u64 = 512;
 /// Small enough that snapshots and purges are under way when the power fails.
-const FLAGS: [&str; 4] = ["-snapshot-log-bytes", "262144", "-snapshot-log-keep", "100"];
+const FLAGS: [&str; 6] = [
+    "-snapshot-log-bytes",
+    "262144",
+    "-snapshot-log-keep",
+    "100",
+    "-history-bytes",
+    "67108864",
+];
 const CLIENTS: usize = 6;
 const MOST_VALUE_BYTES: usize = 12_000;
+/// Cuts after which everything is checked on all nodes and removed, so that a long run stays small.
+const BETWEEN_REMOVALS: usize = 25;
 /// Acknowledgements that are told apart as the most at risk.
 const JUST_BEFORE: Duration = Duration::from_millis(50);
 const RECOVERED_WITHIN: Duration = Duration::from_secs(30);
@@ -30,7 +39,10 @@ struct Bench {
     cluster: Cluster,
     switch: PowerSwitch,
     random: Random,
+    /// What was written since everything was removed.
     history: Option<WriteLog>,
+    /// Acknowledged writes that were checked before that.
+    acknowledged: usize,
     cuts: usize,
     in_disk: usize,
     just_before: usize,
@@ -48,6 +60,7 @@ impl Bench {
             cluster,
             random: Random::new(seed),
             history: None,
+            acknowledged: 0,
             cuts: 0,
             in_disk: 0,
             just_before: 0,
@@ -94,6 +107,22 @@ impl Bench {
         .await;
         history.assert_kept(node, "consistent").await;
         self.cluster.assert_converged().await;
+        if self.cuts.is_multiple_of(BETWEEN_REMOVALS) {
+            self.check_and_remove().await;
+        }
+    }
+
+    /// Checks everything on all nodes, and begins again without it.
+    async fn check_and_remove(&mut self) {
+        let Some(history) = self.history.take() else {
+            return;
+        };
+        for node in self.cluster.nodes() {
+            history.assert_kept(node, "consistent").await;
+        }
+        self.cluster.assert_converged().await;
+        self.acknowledged += history.acknowledged();
+        history.remove_all(&self.cluster[0]).await;
     }
 
     fn note(&mut self, cut: &Cut, history: WriteLog) {
@@ -106,18 +135,14 @@ impl Bench {
         }
     }
 
-    async fn finish(self, what: &str, took: Duration) {
-        let history = self.history.expect("a round");
-        for node in self.cluster.nodes() {
-            history.assert_kept(node, "consistent").await;
-        }
-        self.cluster.assert_converged().await;
+    async fn finish(mut self, what: &str, took: Duration) {
+        self.check_and_remove().await;
         measured(&format!(
             "power cuts, {what}: {} cuts in {:.0} s, 0 of {} acknowledged writes lost, {} of them \
              from the last {JUST_BEFORE:?} before a cut; {} threads were in a disk operation",
             self.cuts,
             took.as_secs_f64(),
-            history.acknowledged(),
+            self.acknowledged,
             self.just_before,
             self.in_disk,
         ));

@@ -37,8 +37,10 @@ pub(crate) fn check(
     wrong.extend(as_the_log_says(view, history));
     wrong.extend(lock_checks::check(&notes.locks, history));
     let watched = notes.watched.iter().enumerate();
+    // A lock may still end while they are told the last of what this state has.
+    let last = view.applied_index;
     wrong.extend(
-        watched.filter_map(|(number, watched)| watch_checks::check(number, watched, history)),
+        watched.filter_map(|(number, watched)| watch_checks::check(number, watched, history, last)),
     );
     wrong
 }

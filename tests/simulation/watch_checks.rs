@@ -12,8 +12,14 @@ use conclave_server::state::{Change, Key, LockChangeKind, LockName, Record, Sess
 use crate::ledger::History;
 use crate::watchers::{Told, Watched};
 
-/// Returns the first thing that is wrong with what a watcher was told.
-pub(crate) fn check(number: usize, watched: &Watched, history: &History) -> Option<String> {
+/// Returns the first thing that is wrong with what a watcher was told; it had time for everything up to
+/// revision `last`.
+pub(crate) fn check(
+    number: usize,
+    watched: &Watched,
+    history: &History,
+    last: u64,
+) -> Option<String> {
     let mut replay = Replay {
         history,
         filter: &watched.filter,
@@ -24,7 +30,7 @@ pub(crate) fn check(number: usize, watched: &Watched, history: &History) -> Opti
         .told
         .iter()
         .try_for_each(|told| replay.take(told))
-        .and_then(|()| replay.finish());
+        .and_then(|()| replay.finish(last));
     judged.err().map(|what| format!("watcher {number}: {what}"))
 }
 
@@ -169,10 +175,9 @@ impl Replay<'_> {
         seen
     }
 
-    /// Judges the end: nothing is left to be told.
-    fn finish(&mut self) -> Result<(), String> {
-        let newest = self.history.changes.keys().next_back().copied();
-        self.move_to(newest.unwrap_or(0).max(self.position))
+    /// Judges the end: nothing up to `last` is left to be told.
+    fn finish(&mut self, last: u64) -> Result<(), String> {
+        self.move_to(last.max(self.position))
             .map_err(|what| format!("ends too early: {what}"))
     }
 }
@@ -189,7 +194,7 @@ mod tests {
             told,
             streams: 1,
         };
-        check(0, &watched, history)
+        check(0, &watched, history, LAST)
     }
 
     fn all(history: &History) -> Vec<Arc<Entry>> {

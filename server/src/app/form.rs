@@ -301,6 +301,7 @@ pub(super) async fn join(
     parts
         .peers
         .wait_for_invitation(member(parts.config), take_invitations(invite));
+    let until = clock::now() + limit;
     let asking = join::ask(parts.config, targets, limit);
     tokio::pin!(asking);
     let first = tokio::select! {
@@ -331,10 +332,8 @@ pub(super) async fn join(
     drop(reply.send(Ok(())));
     if !has_answered {
         // Somebody else may have had this node added, or the answer may be lost on its way.
-        let answer = tokio::select! {
-            () = started.node.added() => Ok(()),
-            answer = &mut asking => answer,
-        };
+        let again = |left| join::ask(parts.config, targets, left);
+        let answer = join::ask_on(asking, started.node.added(), again, until).await;
         if let Err(error) = answer
             && tokio::time::timeout(SHOWN, started.node.added())
                 .await

@@ -43,6 +43,17 @@ impl NotAdded {
             }
         )
     }
+
+    /// Returns whether somebody has this node's name: it may be itself.
+    const fn is_name_in_use(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                code: Some(ErrorCode::NameInUse),
+                ..
+            }
+        )
+    }
 }
 
 /// Time from the first question for which a leader may not reach this node: a link may be down for a
@@ -139,6 +150,38 @@ pub(super) async fn ask(
         replace: config.data_dir.is_none(),
     };
     ask_until(&request, targets, limit, REACHED_WITHIN).await
+}
+
+/// Asks on for an invited node until it sees itself `added` or a member says so. A leader that died may
+/// have added it before it could answer; then the next one refuses the name, as it is in use by this very
+/// node.
+///
+/// # Errors
+///
+/// As [`ask`]; a name that is in use is no refusal before `until`.
+pub(super) async fn ask_on<A: Future<Output = Result<(), NotAdded>>>(
+    first: impl Future<Output = Result<(), NotAdded>>,
+    added: impl Future<Output = ()>,
+    mut again: impl FnMut(Duration) -> A,
+    until: Instant,
+) -> Result<(), NotAdded> {
+    let asking = async {
+        let mut answer = first.await;
+        loop {
+            let left = until.saturating_duration_since(clock::now());
+            match answer {
+                Err(error) if error.is_name_in_use() && !left.is_zero() => {
+                    tokio::time::sleep(PAUSE.min(left)).await;
+                    answer = again(left).await;
+                }
+                answer => return answer,
+            }
+        }
+    };
+    tokio::select! {
+        () = added => Ok(()),
+        answer = asking => answer,
+    }
 }
 
 /// `reached_within` is the time for which a leader may not reach this node.
@@ -343,6 +386,44 @@ mod tests {
         let error = said.unwrap_err();
         assert!(error.contains("refused the join: not this time"), "{error}");
         assert!(!error.starts_with("after 1:"), "{error}");
+    }
+
+    fn refused(code: ErrorCode) -> Result<(), NotAdded> {
+        Err(NotAdded::Refused {
+            by: "localhost:1".parse().unwrap(),
+            code: Some(code),
+            reason: "no".to_owned(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_name_that_this_node_has_itself_is_no_refusal() {
+        let until = clock::now() + Duration::from_secs(20);
+        let in_use = || async { refused(ErrorCode::NameInUse) };
+        let added = tokio::time::sleep(3 * PAUSE);
+        let asked = AtomicUsize::new(0);
+        let again = |_left| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            in_use()
+        };
+        assert!(ask_on(in_use(), added, again, until).await.is_ok());
+        assert!(asked.into_inner() > 0);
+    }
+
+    #[tokio::test]
+    async fn an_invited_node_takes_no_for_an_answer() {
+        let never = std::future::pending();
+        let no = async { refused(ErrorCode::NotWaiting) };
+        let again = |_left| async { Ok(()) };
+        let until = clock::now() + Duration::from_secs(20);
+        let error = ask_on(no, never, again, until).await.unwrap_err();
+        assert!(error.was_not_waiting(), "{error}");
+        // Another one has the name, all the time.
+        let never = std::future::pending();
+        let in_use = || async { refused(ErrorCode::NameInUse) };
+        let until = clock::now() + 2 * PAUSE;
+        let error = ask_on(in_use(), never, |_left| in_use(), until).await;
+        assert!(error.unwrap_err().is_name_in_use());
     }
 
     #[test]

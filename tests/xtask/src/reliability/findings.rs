@@ -11,7 +11,13 @@ pub(super) struct Finding {
 }
 
 /// All of them, the newest first.
-pub(super) const FINDINGS: [Finding; 17] = [
+pub(super) const FINDINGS: [Finding; 18] = [
+    Finding {
+        what: "a node that was added by a leader that died over it took its own name, which was in use by \
+               itself, for another's, and ended when it needed more than 5 s to catch up",
+        found_by: "`chaos::no_promise_breaks_while_faults_of_all_kinds_overlap`, seed 50531237066466",
+        guards: &["server/src/app/join.rs::a_name_that_this_node_has_itself_is_no_refusal"],
+    },
     Finding {
         what: "a node whose leader died between inviting and adding it ended, because the next leader \
                found it to be somebody already; and what begins anew in one process found its own log \
