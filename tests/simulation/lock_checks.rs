@@ -15,11 +15,12 @@ use crate::ledger::History;
 use crate::lockers::{Guarded, LONGEST_TTL_MS, LockNotes, Tenure};
 use crate::workload::Fate;
 
-/// Log time after its deadline within which a claim ends, milliseconds: a look, a tick that fails and
-/// the pause after it.
+/// Log time after its deadline within which a claim ends, milliseconds: ticks that fail, with the leaders
+/// that proposed them, and the looks after them.
 const LATE_MS: u64 = 1_000;
-/// Longest log time between two entries that counts for that, milliseconds: in a longer one the leader
-/// may have had no quorum, and could end nothing.
+/// What counts for that is the log time up to which the proposers had applied, as without a quorum a
+/// leader goes on to append and can end nothing; and of a longer step of it, in which there may have been
+/// none, only so much, milliseconds.
 const STEP_MS: u64 = 100;
 
 /// Checks the history of all locks, and what their clients saw against it; returns what is wrong.
@@ -61,7 +62,11 @@ struct Line {
 #[derive(Debug, Default)]
 struct Model {
     now_ms: u64,
-    /// What counts of the time since the entry before.
+    /// Log time of each entry.
+    times: BTreeMap<u64, u64>,
+    /// Log time up to which a proposer had applied.
+    known_ms: u64,
+    /// What counts of how far that has come with the newest entry.
     step_ms: u64,
     lines: BTreeMap<LockName, Line>,
     claims: BTreeMap<SessionId, Claim>,
@@ -79,8 +84,12 @@ impl Model {
             return;
         };
         let now_ms = self.now_ms.max(command.log_time_ms);
-        self.step_ms = (now_ms - self.now_ms).min(STEP_MS);
         self.now_ms = now_ms;
+        self.times.insert(index, now_ms);
+        let applied = self.times.range(..=command.taken_at).next_back();
+        let known_ms = applied.map_or(0, |(_, at)| *at).max(self.known_ms);
+        self.step_ms = (known_ms - self.known_ms).min(STEP_MS);
+        self.known_ms = known_ms;
         if self.counts(command) {
             self.renew(&command.op);
             self.check_guard(index, command, changes);
@@ -262,13 +271,15 @@ impl Model {
 
     /// Nobody waits for a lock that is free; a tick ends what is due, and comes in time.
     fn check_deadlines(&mut self, index: u64, op: &Op) {
-        let (now_ms, step_ms) = (self.now_ms, self.step_ms);
+        let (now_ms, known_ms, step_ms) = (self.now_ms, self.known_ms, self.step_ms);
         let mut late = Vec::new();
         for (session, claim) in &mut self.claims {
             if claim.deadline_ms > now_ms {
                 continue;
             }
-            claim.overdue_ms += step_ms;
+            if claim.deadline_ms <= known_ms {
+                claim.overdue_ms += step_ms;
+            }
             if *op == Op::Tick || claim.overdue_ms >= LATE_MS {
                 late.push(*session);
             }
@@ -441,13 +452,14 @@ mod tests {
         assert_wrong("at log time 1900 there is 1:", |history| {
             history.changes.remove(&EXPIRY);
         });
-        assert_wrong("at log time 2800 there is 1:", |history| {
+        assert_wrong("at log time 2900 there is 1:", |history| {
             // Many commands, of which none is a tick.
             history.changes.remove(&EXPIRY);
             let mut command = history.command(EXPIRY).clone();
             command.op = history.command(WRITTEN).op.clone();
             for (index, at) in (EXPIRY..).zip((1_900..=3_000).step_by(100)) {
                 command.log_time_ms = at;
+                command.taken_at = index - 1;
                 history.write(index, command.clone());
             }
         });

@@ -16,8 +16,6 @@ use crate::state::{Op, Outcome};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two looks at what is due. Short TTLs end this much late.
 const LOOK: Duration = Duration::from_millis(100);
-/// Pause after a tick that failed: the leader has no quorum, or leads no more.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// Runs until it is dropped; does nothing on a node that does not lead.
 pub(super) async fn keep_ticking(node: Node) {
@@ -28,9 +26,9 @@ pub(super) async fn keep_ticking(node: Node) {
                 // There is more to end than one command may.
                 Ok(true) => {}
                 Ok(false) => break,
+                // The leader has no quorum, or leads no more.
                 Err(error) => {
                     tracing::debug!(%error, "a tick was not committed: {error}");
-                    runtime::sleep(PAUSE).await;
                     break;
                 }
             }
