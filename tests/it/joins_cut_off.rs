@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use conclave_tests::{Cluster, Node, wait_for};
+use conclave_tests::{Cluster, Node, wait_closely_for, wait_for};
 use serde_json::{Value, json};
 
 /// Longest time until a start that cannot succeed has ended.
@@ -194,12 +194,9 @@ async fn a_join_whose_leader_dies_is_made_anew_by_itself() {
 /// Waits until a node has written down who it is, and returns its id.
 async fn wait_for_identity(node: &Node) -> u64 {
     let path = node.data_dir().join("node.json");
-    let began = std::time::Instant::now();
-    while began.elapsed() < JOINED_WITHIN {
-        if path.exists() {
-            return identity(node)["node_id"].as_u64().expect("an id");
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    panic!("no identity: {}", node.log_tail());
+    wait_closely_for("an identity", JOINED_WITHIN, async || match path.exists() {
+        true => Ok(identity(node)["node_id"].as_u64().expect("an id")),
+        false => Err(node.log_tail()),
+    })
+    .await
 }

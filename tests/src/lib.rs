@@ -55,4 +55,4 @@ pub use faults::links::Links;
 pub use http::{Client, Request, Response};
 pub use load::Writers;
 pub use random::Random;
-pub use wait::wait_for;
+pub use wait::{wait_closely_for, wait_for};

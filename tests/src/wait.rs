@@ -10,6 +10,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// Time between two looks at a condition.
 const POLL: Duration = Duration::from_millis(20);
+/// Time between two looks for a moment that is over soon.
+const CLOSE_POLL: Duration = Duration::from_millis(1);
 
 /// Waits until `condition` gives a value, and returns it.
 ///
@@ -21,13 +23,35 @@ const POLL: Duration = Duration::from_millis(20);
 pub async fn wait_for<T>(
     what: &str,
     deadline: Duration,
+    condition: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
+    look_for(what, deadline, POLL, condition).await
+}
+
+/// Waits as [`wait_for`] does for a moment that is over soon, and looks every millisecond.
+///
+/// # Panics
+///
+/// The condition does not hold within `deadline`.
+pub async fn wait_closely_for<T>(
+    what: &str,
+    deadline: Duration,
+    condition: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
+    look_for(what, deadline, CLOSE_POLL, condition).await
+}
+
+async fn look_for<T>(
+    what: &str,
+    deadline: Duration,
+    poll: Duration,
     mut condition: impl AsyncFnMut() -> Result<T, String>,
 ) -> T {
     let end = Instant::now() + deadline;
     let mut last_seen = String::from("nothing: the first look did not return");
     loop {
         let left = end.saturating_duration_since(Instant::now());
-        match timeout(left.max(POLL), condition()).await {
+        match timeout(left.max(poll), condition()).await {
             Ok(Ok(value)) => return value,
             Ok(Err(seen)) => last_seen = seen,
             // The last look hung; what the one before it saw is the better report.
@@ -37,7 +61,7 @@ pub async fn wait_for<T>(
             Instant::now() < end,
             "{what}: not within {deadline:?}; last seen: {last_seen}"
         );
-        sleep(POLL).await;
+        sleep(poll).await;
     }
 }
 
