@@ -58,7 +58,8 @@ async fn assert_takes_no_changes(node: &Node) {
 }
 
 async fn assert_serves_reads(node: &Node) {
-    for level in ["stale", "default", "consistent"] {
+    // After a `consistent` read this node has it for `stale` too.
+    for level in ["consistent", "default", "stale"] {
         let read = node.get(&format!("/api/keys/a?level={level}")).await;
         assert_eq!(read.expect_status(200).text(), "1");
     }
