@@ -49,7 +49,7 @@ pub(crate) fn print(runtime: &Runtime, options: &Options, target: &mut Target) -
     let puts = measured.outcome.latencies.total().max(1);
     let [leader, followers, own] = std::array::from_fn(|at| since(&before[at], &after[at]));
     println!(
-        "\nprocessor time of a put, {}, in µs by threads ({} puts/s):\n",
+        "\nprocessor time by threads, {}, in µs per put ({} puts/s):\n",
         ROW.name(),
         measured.per_second()
     );
