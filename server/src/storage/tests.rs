@@ -174,6 +174,21 @@ async fn entries_of_an_older_term_after_a_truncation_stay_readable() {
     assert_eq!(found[199].log_id, id(2, 199));
 }
 
+/// What fails while the log is written, and not only a sync, ends it: the node is about to stop.
+#[tokio::test]
+async fn a_log_that_could_not_begin_a_new_file_takes_nothing_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("raft");
+    let mut log = LogStore::Durable(Wal::open(&path, Metrics::default()).unwrap());
+    append(&mut log, entries(1, 0..10, 100)).await.unwrap();
+    fs::remove_dir_all(&path).unwrap();
+    let error = append(&mut log, entries(1, 10..60, 100_000)).await;
+    assert_eq!(error.unwrap_err().kind(), io::ErrorKind::NotFound);
+    fs::create_dir(&path).unwrap();
+    let error = log.save_vote(&Vote::new(3, 2)).await.unwrap_err();
+    assert!(error.to_string().contains("has stopped"), "{error}");
+}
+
 #[tokio::test]
 async fn a_damaged_record_that_is_not_the_last_is_an_error() {
     for place in ["value", "length", "log id"] {

@@ -164,15 +164,17 @@ impl Syncs {
         }
     }
 
-    /// After a failed sync the page cache cannot be trusted: everybody who waits gets an error,
-    /// Raft stops, and the process exits.
+    /// After a failed write or sync the page cache cannot be trusted: everybody who waits gets an
+    /// error, Raft stops, and the process exits. Said once, of the first failure.
     fn fail(&self, error: &io::Error) {
-        tracing::error!(%error, "the log cannot be written: this node stops: {error}");
-        let waiting = {
+        let (is_first, waiting) = {
             let mut state = self.state.lock();
-            state.has_failed = true;
-            std::mem::take(&mut state.waiting)
+            let is_first = !std::mem::replace(&mut state.has_failed, true);
+            (is_first, std::mem::take(&mut state.waiting))
         };
+        if is_first {
+            tracing::error!(%error, "the log cannot be written: this node stops: {error}");
+        }
         drop(waiting);
     }
 }
@@ -325,6 +327,19 @@ impl Wal {
         })
     }
 
+    /// Changes the log. What fails here ends it, like a failed sync: raft-log begins a new file on the
+    /// way, and what it says of one before comes to whoever writes next.
+    fn change(
+        &self,
+        change: impl FnOnce(&mut RaftLog<WalTypes>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let changed = change(&mut self.log.write());
+        if let Err(error) = &changed {
+            self.syncs.fail(error);
+        }
+        changed
+    }
+
     /// Buffers records with `write` and has `notify` told when they are durable.
     fn submit(
         &self,
@@ -332,9 +347,10 @@ impl Wal {
         write: impl FnOnce(&mut RaftLog<WalTypes>) -> io::Result<()>,
     ) -> io::Result<()> {
         let waiter = Waiter(Some(notify));
-        let mut log = self.log.write();
-        write(&mut log)?;
-        self.syncs.wait(&mut log, waiter)
+        self.change(|log| {
+            write(log)?;
+            self.syncs.wait(log, waiter)
+        })
     }
 
     /// Takes room on the disk for what the newest file gets next, so that nobody else can: up to
@@ -438,13 +454,14 @@ impl Wal {
     /// Buffers a hint that rides on the next group; nothing waits for it.
     pub(super) fn save_committed(&self, committed: LogId) -> io::Result<()> {
         let id = Field(committed);
-        let mut log = self.log.write();
-        let state = log.log_state();
-        // raft-log refuses an index that goes back or lies beyond the log.
-        if state.committed() < Some(&id) && Some(&id) <= state.last() {
-            log.commit(id)?;
-        }
-        Ok(())
+        self.change(|log| {
+            let state = log.log_state();
+            // raft-log refuses an index that goes back or lies beyond the log.
+            if state.committed() < Some(&id) && Some(&id) <= state.last() {
+                log.commit(id)?;
+            }
+            Ok(())
+        })
     }
 
     pub(super) async fn append(
@@ -483,18 +500,20 @@ impl Wal {
     /// Keeps entries up to `last`. Not synced here: the record precedes any later append.
     pub(super) fn truncate_after(&self, last: Option<LogId>) -> io::Result<()> {
         let keep = last.map_or(0, |id| id.index() + 1);
-        let mut log = self.log.write();
-        if keep < WalTypes::next_log_index(log.log_state().last()) {
-            self.rewrites.fetch_add(1, Ordering::Release);
-            log.truncate(keep)?;
-        }
-        Ok(())
+        self.change(|log| {
+            if keep < WalTypes::next_log_index(log.log_state().last()) {
+                self.rewrites.fetch_add(1, Ordering::Release);
+                log.truncate(keep)?;
+            }
+            Ok(())
+        })
     }
 
     /// Drops entries up to `upto`; files are deleted after the next group that is synced.
     pub(super) fn purge(&self, upto: LogId) -> io::Result<()> {
-        let mut log = self.log.write();
-        self.rewrites.fetch_add(1, Ordering::Release);
-        log.purge(Field(upto)).map(drop)
+        self.change(|log| {
+            self.rewrites.fetch_add(1, Ordering::Release);
+            log.purge(Field(upto)).map(drop)
+        })
     }
 }
