@@ -1,12 +1,14 @@
 //! openraft's network over the peer protocol: append sessions, control calls, snapshots.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures::stream::SplitSink;
+use bytes::BytesMut;
+use futures::future::OptionFuture;
+use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::base::{BoxFuture, BoxStream};
@@ -16,8 +18,8 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::connect::Dialler;
 use super::wire::{
@@ -25,8 +27,9 @@ use super::wire::{
     encode, receive, send, within,
 };
 use super::{Addresses, snapshot_transfer};
+use crate::clock;
 use crate::node::{BeatSender, FullDisks, Vouch};
-use crate::raft::{Member, NodeId, TypeConfig, Vote};
+use crate::raft::{LogId, Member, NodeId, TypeConfig, Vote};
 use crate::storage::{Snapshot, SnapshotFile};
 
 /// Unanswered requests on one append connection.
@@ -210,21 +213,49 @@ impl PeerLink {
     }
 }
 
-/// Returns the request that comes soon after one without entries, in its place: it has all that the
-/// first one says.
-async fn with_entries<S>(
-    first: AppendEntriesRequest<TypeConfig>,
-    input: &mut S,
-) -> AppendEntriesRequest<TypeConfig>
-where
-    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
-{
-    if !first.entries.is_empty() {
-        return first;
+/// Requests of one session that openraft has given and the peer has not answered, the oldest first.
+///
+/// openraft notes when it gave each, and counts its lease and its quorum rounds from there. But it
+/// takes an answer for one to every request that ends where the answer does, and so for one to news
+/// of a commit that it gave later and the peer has not seen yet. A leader that thaws gives such news,
+/// then reads answers from before it was frozen, and would trust a lease that is long over. So an
+/// answer that a later request could take for its own is not passed on: that request's own answer
+/// comes behind it and says no less.
+#[derive(Default)]
+struct Unanswered(Mutex<VecDeque<Given>>);
+
+struct Given {
+    at: Instant,
+    prev: Option<LogId>,
+    last: Option<LogId>,
+}
+
+impl Unanswered {
+    fn add(&self, request: &AppendEntriesRequest<TypeConfig>) {
+        let last = request.entries.last().map(|entry| entry.log_id);
+        self.0.lock().push_back(Given {
+            at: clock::now(),
+            prev: request.prev_log_id,
+            last: last.or(request.prev_log_id),
+        });
     }
-    match tokio::time::timeout(COMMIT_ALONE, input.next()).await {
-        Ok(Some(next)) => next,
-        Ok(None) | Err(_) => first,
+
+    /// Takes note of an answer to the oldest; returns whether no later request could take it for its
+    /// own.
+    fn answered(&self, matching: Option<LogId>) -> bool {
+        let mut given = self.0.lock();
+        given.pop_front();
+        given
+            .front()
+            .is_none_or(|next| next.last > matching && next.prev >= matching)
+    }
+
+    /// Returns the time until the oldest has waited for `limit`; `limit` when there is none.
+    fn left(&self, limit: Duration) -> Duration {
+        let given = self.0.lock();
+        given.front().map_or(limit, |oldest| {
+            limit.saturating_sub(clock::since(oldest.at))
+        })
     }
 }
 
@@ -233,18 +264,23 @@ async fn send_appends<S>(
     input: S,
     mut sink: SplitSink<Connection, bytes::Bytes>,
     window: Arc<Semaphore>,
-    in_flight: Arc<AtomicUsize>,
+    unanswered: Arc<Unanswered>,
 ) where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
 {
     let mut input = input.fuse();
-    while let Some(first) = input.next().await {
-        let request = with_entries(first, &mut input).await;
-        let Ok(permit) = window.acquire().await else {
+    while let Ok(permit) = window.acquire().await {
+        permit.forget();
+        let Some(mut request) = input.next().await else {
             break;
         };
-        permit.forget();
-        in_flight.fetch_add(1, Ordering::SeqCst);
+        unanswered.add(&request);
+        if request.entries.is_empty()
+            && let Ok(Some(next)) = tokio::time::timeout(COMMIT_ALONE, input.next()).await
+        {
+            // In its place: it says all that the first one does.
+            request = next;
+        }
         let sent = match encode(&request) {
             Ok(frame) => sink.send(frame).await,
             Err(error) => Err(error),
@@ -256,6 +292,78 @@ async fn send_appends<S>(
     }
     // The peer sees the end of the stream; if that fails it is gone anyway.
     drop(sink.close().await);
+}
+
+/// One append connection. Sends only while it is asked for a reply, in one task with openraft's: no
+/// request is given between a reply and what openraft makes of it.
+struct AppendSession {
+    replies: SplitStream<Connection>,
+    /// `None` when everything was sent.
+    sender: Option<BoxFuture<'static, ()>>,
+    window: Arc<Semaphore>,
+    unanswered: Arc<Unanswered>,
+    /// Longest wait for an answer.
+    stall: Duration,
+}
+
+impl AppendSession {
+    fn new<S>(connection: Connection, input: S, stall: Duration) -> Self
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+    {
+        let (sink, replies) = connection.split();
+        let window = Arc::new(Semaphore::new(IN_FLIGHT));
+        let unanswered = Arc::new(Unanswered::default());
+        let sender = send_appends(input, sink, window.clone(), unanswered.clone());
+        Self {
+            replies,
+            sender: Some(Box::pin(sender)),
+            window,
+            unanswered,
+            stall,
+        }
+    }
+
+    /// Returns the next reply for openraft, and the session unless that was its last one.
+    async fn next(mut self) -> Option<(Result<AppendReply, RpcError>, Option<Self>)> {
+        loop {
+            let reply = match self.receive().await?.and_then(|frame| decode(&frame)) {
+                Ok(reply) => reply,
+                Err(error) => return Some((Err(broken(error)), None)),
+            };
+            self.window.add_permits(1);
+            match &reply {
+                Ok(matching) if self.unanswered.answered(*matching) => {
+                    return Some((Ok(reply), Some(self)));
+                }
+                Ok(_) => {}
+                Err(_) => return Some((Ok(reply), None)),
+            }
+        }
+    }
+
+    /// Sends until a frame has come; `None` at the end of the connection.
+    async fn receive(&mut self) -> Option<io::Result<BytesMut>> {
+        loop {
+            let limit = self.unanswered.left(self.stall);
+            let sender = OptionFuture::from(self.sender.as_mut());
+            // What has come first: it was there before what is given next.
+            let frame = tokio::select! {
+                biased;
+                frame = tokio::time::timeout(limit, self.replies.next()) => frame,
+                Some(()) = sender => {
+                    self.sender = None;
+                    continue;
+                }
+            };
+            match frame {
+                Ok(frame) => return frame,
+                // An idle stream is healthy: only unanswered requests can be late.
+                Err(_elapsed) if self.unanswered.left(self.stall) > Duration::ZERO => {}
+                Err(_elapsed) => return Some(Err(io::ErrorKind::TimedOut.into())),
+            }
+        }
+    }
 }
 
 impl RaftNetworkV2<TypeConfig> for PeerLink {
@@ -306,34 +414,9 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
                 .connect(Purpose::Append, option.soft_ttl())
                 .await
                 .map_err(unreachable)?;
-            let (sink, replies) = connection.split();
-            let window = Arc::new(Semaphore::new(IN_FLIGHT));
-            let in_flight = Arc::new(AtomicUsize::new(0));
-            let sender = send_appends(input, sink, window.clone(), in_flight.clone());
-            // Stopped with the stream of replies that owns it.
-            let sender = AbortOnDropHandle::new(tokio::spawn(sender));
-            let stall = self.network.stall;
-            let stream = futures::stream::unfold(Some((replies, sender)), move |session| {
-                let (window, in_flight) = (window.clone(), in_flight.clone());
-                async move {
-                    let (mut replies, sender) = session?;
-                    // An idle stream is healthy: only unanswered requests can be late.
-                    let frame = loop {
-                        match tokio::time::timeout(stall, replies.next()).await {
-                            Ok(frame) => break frame?,
-                            Err(_elapsed) if in_flight.load(Ordering::SeqCst) == 0 => {}
-                            Err(_elapsed) => break Err(io::ErrorKind::TimedOut.into()),
-                        }
-                    };
-                    let reply = frame
-                        .and_then(|frame| decode::<AppendReply>(&frame))
-                        .map_err(broken);
-                    in_flight.fetch_sub(1, Ordering::SeqCst);
-                    window.add_permits(1);
-                    let goes_on = matches!(reply, Ok(Ok(_)));
-                    Some((reply, goes_on.then_some((replies, sender))))
-                }
-            });
+            let session = AppendSession::new(connection, input, self.network.stall);
+            let stream =
+                futures::stream::unfold(Some(session), |session| async { session?.next().await });
             Ok(Box::pin(stream) as BoxStream<'s, _>)
         })
     }
@@ -392,16 +475,16 @@ impl RaftNetworkV2<TypeConfig> for PeerLink {
 
 #[cfg(test)]
 mod tests {
+    use futures::channel::mpsc;
     use futures::stream;
     use tokio::net::TcpListener;
 
+    use super::super::wire::{AppendRequest, Hello, HelloAck, framed};
     use super::*;
-    use crate::raft::ClusterId;
+    use crate::raft::{ClusterId, Entry, Payload};
 
-    /// openraft paces its attempts by when it gives the first request.
-    #[tokio::test]
-    async fn nothing_is_dialled_before_there_is_something_to_send() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    /// Returns a node's link to whoever listens.
+    async fn link_to(listener: &TcpListener, stall: Duration) -> PeerLink {
         let local = LocalNode {
             cluster: ClusterId([1; 16]),
             id: 1,
@@ -411,9 +494,144 @@ mod tests {
             raft: listener.local_addr().unwrap().to_string(),
             ..Member::default()
         };
+        let mut factory = NetworkFactory::new(local, Addresses::default(), stall, || None);
+        factory.new_client(2, &member).await
+    }
+
+    fn log_id(index: u64) -> LogId {
+        LogId::new_term_index(3, index)
+    }
+
+    /// A request with the entries after one index up to another.
+    fn request(prev: u64, last: u64) -> AppendRequest {
+        let blank = |index| Entry {
+            log_id: log_id(index),
+            payload: Payload::Blank,
+        };
+        AppendRequest {
+            vote: Vote::new_committed(3, 1),
+            prev_log_id: Some(log_id(prev)),
+            entries: (prev + 1..=last).map(blank).collect(),
+            leader_commit: Some(log_id(prev)),
+        }
+    }
+
+    async fn accept(listener: &TcpListener) -> Connection {
+        let mut peer = framed(listener.accept().await.unwrap().0).unwrap();
+        receive::<Hello>(&mut peer).await.unwrap();
+        send(&mut peer, &HelloAck::Welcome).await.unwrap();
+        peer
+    }
+
+    /// openraft counts its lease from when it gave the newest request that an answer covers.
+    #[tokio::test]
+    async fn an_answer_never_stands_for_a_request_that_was_given_later() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stall = Duration::from_secs(30);
+        let mut link = link_to(&listener, stall).await;
+        let (give, requests) = mpsc::unbounded();
+        give.unbounded_send(request(4, 10)).unwrap();
+        let session = link.stream_append(requests, RPCOption::new(stall));
+        let (session, mut peer) = tokio::join!(session, accept(&listener));
+        let mut answered = session.unwrap().map(|reply| reply.unwrap().unwrap());
+        let answer = |index| -> AppendReply { Ok(Some(log_id(index))) };
+
+        // Nothing later: it is passed on.
+        let arrives = async {
+            let got: AppendRequest = receive(&mut peer).await.unwrap();
+            assert_eq!(got.entries.len(), 6);
+            send(&mut peer, &answer(10)).await.unwrap();
+        };
+        assert_eq!(
+            tokio::join!(answered.next(), arrives).0,
+            Some(Some(log_id(10)))
+        );
+
+        // Entries that follow do not end there.
+        give.unbounded_send(request(10, 20)).unwrap();
+        give.unbounded_send(request(20, 30)).unwrap();
+        let arrives = async {
+            for _ in 0..2 {
+                receive::<AppendRequest>(&mut peer).await.unwrap();
+            }
+            send(&mut peer, &answer(20)).await.unwrap();
+        };
+        assert_eq!(
+            tokio::join!(answered.next(), arrives).0,
+            Some(Some(log_id(20)))
+        );
+
+        // News of a commit is given, and the answer to what was before it arrives.
+        give.unbounded_send(request(30, 30)).unwrap();
+        let mut waiting = answered.next();
+        let arrives = async {
+            let news: AppendRequest = receive(&mut peer).await.unwrap();
+            assert!(news.entries.is_empty());
+            send(&mut peer, &answer(30)).await.unwrap();
+        };
+        tokio::select! {
+            _ = &mut waiting => panic!("it stands for the news"),
+            () = arrives => {}
+        }
+        let early = tokio::time::timeout(Duration::from_millis(100), &mut waiting).await;
+        assert!(early.is_err(), "it stands for the news");
+        send(&mut peer, &answer(30)).await.unwrap();
+        assert_eq!(waiting.await, Some(Some(log_id(30))));
+
+        // Entries go in the place of news, which were given before they were.
+        give.unbounded_send(request(30, 40)).unwrap();
+        let mut waiting = answered.next();
+        let arrives = receive::<AppendRequest>(&mut peer);
+        tokio::select! {
+            _ = &mut waiting => panic!("nothing was answered"),
+            got = arrives => assert_eq!(got.unwrap().entries.len(), 10),
+        }
+        give.unbounded_send(request(40, 40)).unwrap();
+        give.unbounded_send(request(40, 50)).unwrap();
+        let arrives = receive::<AppendRequest>(&mut peer);
+        tokio::select! {
+            _ = &mut waiting => panic!("nothing was answered"),
+            got = arrives => assert_eq!(got.unwrap().entries.len(), 10),
+        }
+        send(&mut peer, &answer(40)).await.unwrap();
+        let early = tokio::time::timeout(Duration::from_millis(100), &mut waiting).await;
+        assert!(early.is_err(), "it stands for the news");
+        send(&mut peer, &answer(50)).await.unwrap();
+        assert_eq!(waiting.await, Some(Some(log_id(50))));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_answer_is_given_up_once_it_was_asked() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stall = Duration::from_millis(200);
+        let mut link = link_to(&listener, stall).await;
+        let (give, requests) = mpsc::unbounded();
+        give.unbounded_send(request(4, 10)).unwrap();
+        let session = link.stream_append(requests, RPCOption::new(Duration::from_secs(30)));
+        let (session, mut peer) = tokio::join!(session, accept(&listener));
+        let mut replies = session.unwrap();
+        let arrives = async {
+            receive::<AppendRequest>(&mut peer).await.unwrap();
+            let answer: AppendReply = Ok(Some(log_id(10)));
+            send(&mut peer, &answer).await.unwrap();
+        };
+        assert!(tokio::join!(replies.next(), arrives).0.unwrap().is_ok());
+        // Nothing to answer for longer than that.
+        let idle = tokio::time::timeout(stall * 3, replies.next()).await;
+        assert!(idle.is_err(), "an idle connection is healthy");
+        let began = clock::now();
+        give.unbounded_send(request(10, 20)).unwrap();
+        assert!(replies.next().await.unwrap().is_err());
+        assert!(clock::since(began) >= stall, "{:?}", clock::since(began));
+        assert!(replies.next().await.is_none());
+    }
+
+    /// openraft paces its attempts by when it gives the first request.
+    #[tokio::test]
+    async fn nothing_is_dialled_before_there_is_something_to_send() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let wait = Duration::from_millis(50);
-        let mut factory = NetworkFactory::new(local, Addresses::default(), wait, || None);
-        let mut link = factory.new_client(2, &member).await;
+        let mut link = link_to(&listener, wait).await;
         let session = link.stream_append(stream::pending(), RPCOption::new(wait));
         assert!(tokio::time::timeout(wait, session).await.is_err());
         assert!(tokio::time::timeout(wait, listener.accept()).await.is_err());

@@ -35,6 +35,9 @@ use crate::state::{
 const BATCH_WORK: usize = 512;
 /// What a record has in a snapshot at most, beside key and value; for an estimate.
 const RECORD_BYTES: u64 = 256;
+/// What an entry has in the log beside its payload: the record's frame, ids, stamps and names. A start
+/// replays all of it, which for small writes is most of the work.
+const ENTRY_BYTES: usize = 96;
 
 #[derive(Debug, Default)]
 struct Live {
@@ -253,7 +256,7 @@ impl StateMachine {
     async fn apply_batch(&mut self, batch: &mut Vec<EntryResponder<TypeConfig>>) {
         let bytes: usize = batch
             .iter()
-            .map(|(entry, _)| approximate_size(&entry.payload))
+            .map(|(entry, _)| ENTRY_BYTES + approximate_size(&entry.payload))
             .sum();
         self.published
             .bytes_since_snapshot

@@ -297,6 +297,29 @@ async fn a_damaged_log_without_a_hole_is_refused() {
     assert_eq!(fs::read(&file).unwrap(), bytes, "and it is left as it is");
 }
 
+/// A start replays the log since the last snapshot: many small writes are as much work as few large
+/// ones.
+#[tokio::test]
+async fn small_entries_count_for_a_snapshot_as_what_the_log_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("raft");
+    let mut log = LogStore::Durable(Wal::open(&path, Metrics::default()).unwrap());
+    let snapshots = Snapshots::open(directory.path()).unwrap();
+    let mut machine = StateMachine::new(snapshots, Events::default());
+    for index in 1..1_001 {
+        append(&mut log, entries(1, index..index + 1, 8))
+            .await
+            .unwrap();
+    }
+    let applied = entries(1, 1..1_001, 8).into_iter();
+    let applied = applied.map(|entry| Ok((entry, None)));
+    machine.apply(stream::iter(applied)).await.unwrap();
+    let (counted, _) = machine.published().snapshot_backlog();
+    let written = fs::metadata(files(&path, "wal").remove(0)).unwrap().len();
+    let ratio = counted as f64 / written as f64;
+    assert!((0.6..1.7).contains(&ratio), "{counted} of {written} bytes");
+}
+
 async fn filled(snapshots: Snapshots, keys: u64) -> StateMachine {
     let mut machine = StateMachine::new(snapshots, Events::default());
     let applied = entries(1, 1..keys + 1, 100)
