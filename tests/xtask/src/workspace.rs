@@ -55,6 +55,11 @@ impl Workspace {
         self.target.join("debug/conclave")
     }
 
+    /// Returns where the server's release build is.
+    pub(crate) fn release_server(&self) -> PathBuf {
+        self.target.join("release/conclave")
+    }
+
     /// Returns a command in the repository's root, without what `cargo run` says of this package.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);

@@ -52,6 +52,8 @@ pub(crate) struct Wanted {
     pub(crate) minutes: Option<u64>,
     /// What `cargo xtask mutants --report` has written.
     pub(crate) mutants: Option<PathBuf>,
+    /// The tests measure the server's release build, which has no assertions for debugging.
+    pub(crate) release: bool,
 }
 
 /// Measures the rows and writes the report, after each check, with what it has from earlier runs.
@@ -81,7 +83,7 @@ pub(crate) fn measure(workspace: &Workspace, wanted: &Wanted) -> Result<bool> {
     let mut all_pass = true;
     if !checks.is_empty() {
         let campaign = wanted.minutes.unwrap_or(CAMPAIGN);
-        let laboratory = Laboratory::build(workspace, campaign)?;
+        let laboratory = Laboratory::build(workspace, campaign, wanted.release)?;
         for check in checks {
             println!("\n==> {}", check.name);
             let measured = laboratory.run(check)?;
@@ -174,6 +176,8 @@ impl Verdict {
 /// What the checks need.
 struct Laboratory<'a> {
     workspace: &'a Workspace,
+    /// What the tests measure.
+    server: PathBuf,
     logs: PathBuf,
     /// Minutes of the campaign.
     campaign: u64,
@@ -181,8 +185,15 @@ struct Laboratory<'a> {
 
 impl<'a> Laboratory<'a> {
     /// Builds the tests and the server that they run.
-    fn build(workspace: &'a Workspace, campaign: u64) -> Result<Self> {
-        run(workspace.cargo(&["build", "--locked", "--bin", "conclave"]))?;
+    fn build(workspace: &'a Workspace, campaign: u64, release: bool) -> Result<Self> {
+        let mut build = workspace.cargo(&["build", "--locked", "--bin", "conclave"]);
+        let server = if release {
+            build.arg("--release");
+            workspace.release_server()
+        } else {
+            workspace.dev_server()
+        };
+        run(build)?;
         let tests = [
             "test",
             "--locked",
@@ -198,6 +209,7 @@ impl<'a> Laboratory<'a> {
         fs::create_dir_all(&logs).context("a folder for the logs")?;
         Ok(Self {
             workspace,
+            server,
             logs,
             campaign,
         })
@@ -256,11 +268,10 @@ impl<'a> Laboratory<'a> {
                     "--test",
                     "it",
                 ];
-                let server = self.workspace.dev_server();
                 let mut cargo = self.workspace.cargo(&start);
                 cargo.args(["--", "--exact", name, "--nocapture"]);
-                cargo.env("CONCLAVE_BIN", &server);
-                Ok((cargo, server))
+                cargo.env("CONCLAVE_BIN", &self.server);
+                Ok((cargo, self.server.clone()))
             }
             Program::Simulation => {
                 let mut cargo = self.workspace.cargo(&["test"]);
@@ -272,10 +283,12 @@ impl<'a> Laboratory<'a> {
                 let mut build = self.workspace.cargo(&["build", "--release", "--locked"]);
                 build.args(bins);
                 run(build)?;
-                let release = self.workspace.target().join("release");
-                let mut bench = self.workspace.command(release.join("conclave-bench"));
+                let server = self.workspace.release_server();
+                let mut bench = self
+                    .workspace
+                    .command(server.with_file_name("conclave-bench"));
                 bench.args(arguments);
-                Ok((bench, release.join("conclave")))
+                Ok((bench, server))
             }
         }
     }
