@@ -9,7 +9,7 @@ use conclave_tests::cluster::{Node, RECOVERED_WITHIN};
 use conclave_tests::http::Client;
 use conclave_tests::load::marks::{self, Marks};
 use conclave_tests::said::measured;
-use conclave_tests::settings::{rounds, seed};
+use conclave_tests::settings::{self, SNAPSHOT_KILLS, rounds, seed};
 use conclave_tests::{Cluster, Random, Request, Writers, wait_for};
 
 /// Size of each large value, bytes.
@@ -37,7 +37,7 @@ struct Met {
 async fn a_large_snapshot_arrives_whole_or_not_at_all() {
     let mut random = Random::new(seed());
     let large = rounds(160, 2_000);
-    let kills = rounds(4, 20);
+    let kills = settings::number(SNAPSHOT_KILLS, rounds(4, 20));
     let mut cluster = Cluster::builder().args(&FLAGS).start().await;
     load(&cluster, large).await;
     let addresses = cluster.addresses();

@@ -32,6 +32,8 @@
 //! - `CONCLAVE_TEST_CAMPAIGN_SECONDS`: length of the long campaign; 40 when not said, and
 //!   60 for etcd.
 //! - `CONCLAVE_TEST_PAUSES`: frozen leaders with `default` reads waiting; 3 when not said.
+//! - `CONCLAVE_TEST_SNAPSHOT_KILLS`: kills of who sends or receives a snapshot; 4 when not said, or 20 of
+//!   a larger one with `CONCLAVE_TEST_FULL`.
 //! - `CONCLAVE_TEST_CHAOS_SECONDS`: length of the campaign with several faults at once; 20 when not said.
 
 pub mod campaign;
