@@ -6,7 +6,8 @@
 //! neither was what follows it: syncs are one after the other. Only the last file can have one,
 //! because a file is synced before the first record of the next is written.
 //!
-//! Zeros that were really written are no hole, and a damaged record without one stays an error.
+//! Zeros that were really written are no hole, and a damaged record without one stays an error. How
+//! the log's files are found and named is known here too.
 
 use std::fs::{self, File};
 use std::io;
@@ -83,4 +84,21 @@ pub(super) fn last_file(directory: &Path) -> io::Result<Option<PathBuf>> {
 /// where the file system knows no holes. Whether the file can be read at all is found out later.
 fn first_hole(file: &File) -> Option<u64> {
     rustix::fs::seek(file, SeekFrom::Hole(0)).ok()
+}
+
+/// raft-log names a damaged file by its number only: `ChunkId(00_000_…)` is in `r-00_000_….wal`.
+pub(super) fn name_file(directory: &Path, error: &io::Error) -> io::Error {
+    let text = error.to_string();
+    let number = text
+        .split("ChunkId(")
+        .nth(1)
+        .and_then(|rest| rest.split(')').next());
+    let message = match number {
+        Some(number) => {
+            let file = directory.join(format!("r-{number}.wal"));
+            format!("`{}` is damaged: {text}", file.display())
+        }
+        None => format!("`{}`: {text}", directory.display()),
+    };
+    io::Error::new(error.kind(), message)
 }

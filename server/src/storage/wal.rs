@@ -231,23 +231,6 @@ fn flusher(log: &RwLock<RaftLog<WalTypes>>, more: &mpsc::Receiver<Arc<Syncs>>) {
     }
 }
 
-/// raft-log names a damaged file by its number only: `ChunkId(00_000_…)` is in `r-00_000_….wal`.
-fn name_file(directory: &Path, error: &io::Error) -> io::Error {
-    let text = error.to_string();
-    let number = text
-        .split("ChunkId(")
-        .nth(1)
-        .and_then(|rest| rest.split(')').next());
-    let message = match number {
-        Some(number) => {
-            let file = directory.join(format!("r-{number}.wal"));
-            format!("`{}` is damaged: {text}", file.display())
-        }
-        None => format!("`{}`: {text}", directory.display()),
-    };
-    io::Error::new(error.kind(), message)
-}
-
 /// Handle to the durable log; clones share it. The directory is unlocked when the last one and
 /// the flusher thread are gone.
 #[derive(Clone)]
@@ -301,7 +284,7 @@ impl Wal {
             }
             (opened, _) => opened,
         };
-        let log = opened.map_err(|error| name_file(directory, &error))?;
+        let log = opened.map_err(|error| torn_tail::name_file(directory, &error))?;
         let log = Arc::new(RwLock::new(log));
         let (more, queue) = mpsc::channel();
         let shared = log.clone();
@@ -334,10 +317,7 @@ impl Wal {
         change: impl FnOnce(&mut RaftLog<WalTypes>) -> io::Result<()>,
     ) -> io::Result<()> {
         let changed = change(&mut self.log.write());
-        if let Err(error) = &changed {
-            self.syncs.fail(error);
-        }
-        changed
+        changed.inspect_err(|error| self.syncs.fail(error))
     }
 
     /// Buffers records with `write` and has `notify` told when they are durable.
