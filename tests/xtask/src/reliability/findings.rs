@@ -11,7 +11,15 @@ pub(super) struct Finding {
 }
 
 /// All of them, the newest first.
-pub(super) const FINDINGS: [Finding; 21] = [
+pub(super) const FINDINGS: [Finding; 22] = [
+    Finding {
+        what: "an append connection that had been idle was closed when its next request had waited for less \
+               than the stall time: the time counted from the last answer",
+        found_by: "reading the code",
+        guards: &[
+            "server/src/network/raft_client.rs::a_peer_that_does_not_answer_is_given_up_once_it_was_asked",
+        ],
+    },
     Finding {
         what: "openraft takes an answer to one append for an answer to news of a commit that it gave \
                later and the peer has not seen: a leader that thawed trusted a lease that was over, and \
