@@ -12,6 +12,9 @@ use serde_json::Value;
 const LEARNT_WITHIN: Duration = Duration::from_secs(15);
 /// Longest election timeout: no change of members or leader may hold writes up for longer.
 const ELECTION_TIMEOUT: Duration = Duration::from_secs(1);
+/// Silence, milliseconds, after which a leader has given up its connections to a member.
+const SILENT_MS: u64 = 4_000;
+const SILENT_WITHIN: Duration = Duration::from_secs(20);
 /// A start that is expected to fail ends within this time.
 const REFUSED_WITHIN: Duration = Duration::from_secs(20);
 
@@ -281,6 +284,44 @@ async fn a_live_member_is_replaced_only_when_that_is_asked_for() {
     cluster[old] = new;
     cluster.wait_voters(3).await;
     cluster.assert_converged().await;
+}
+
+#[tokio::test]
+async fn a_member_is_removed_by_its_name_through_a_node_that_missed_its_replacement() {
+    let mut cluster = Cluster::builder().nodes(4).start().await;
+    let leader = cluster.leader().await;
+    let [asked, old, _] = cluster.followers().await[..] else {
+        panic!("three followers")
+    };
+    let first = cluster[old].status_number("id").await;
+    cluster[asked].pause();
+    let name = member(&cluster[old], "");
+    cluster[leader].delete(&name).await.expect_status(200);
+    let through = cluster.addresses_of(&[leader]);
+    cluster.wipe(old, &through);
+    cluster[old].start().await;
+    let second = cluster[old].status_number("id").await;
+    assert!(second > first, "{first} and {second}");
+    // Long enough that the leader has closed its connections to it, and opens them after a pause.
+    wait_for("the silence of a paused node", SILENT_WITHIN, async || {
+        let status = cluster[leader].status().await;
+        let silent = status["followers"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|one| one["node"] == cluster[asked].name());
+        let silent: Vec<_> = silent.filter_map(|one| one["silent_ms"].as_u64()).collect();
+        match silent[..] {
+            [ms] if ms > SILENT_MS => Ok(()),
+            _ => Err(status.to_string()),
+        }
+    })
+    .await;
+
+    cluster[asked].resume();
+    let removed = cluster[asked].delete(&name).await.expect_status(200);
+    assert_eq!(removed.json()["id"], second);
+    wait_removed(&cluster[old]).await;
 }
 
 #[tokio::test]

@@ -263,7 +263,8 @@ impl Consensus {
         self.raft.server_metrics()
     }
 
-    fn refresh_facts(&self) {
+    /// Takes over what Raft knows now.
+    pub(super) fn refresh_facts(&self) {
         let _order = self.refreshing.lock();
         let metrics = self.raft.server_metrics().borrow_watched().clone();
         let membership = metrics.membership_config.membership();

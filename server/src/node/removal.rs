@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use conclave_shared::cluster::{MemberAction, MemberPlan, QuorumStatus};
-use conclave_shared::limits;
+use conclave_shared::{ReadLevel, limits};
 use serde::{Deserialize, Serialize};
 
 use super::consensus::{Facts, Swap};
 use super::membership::unexpected;
 use super::quorum::has_majority;
-use super::{Node, PeerReply, PeerRequest, ServiceError};
+use super::{Node, PeerReply, PeerRequest, ReadOptions, ServiceError};
 use crate::clock;
 use crate::raft::NodeId;
 
@@ -61,8 +61,10 @@ impl Node {
         &self,
         mut request: ChangeRequest,
     ) -> Result<MemberPlan, ServiceError> {
-        // A repetition must not meet who has taken the name meanwhile.
-        if let Ok(id) = find(&self.facts(), &request) {
+        if !request.dry_run
+            && let Some(id) = self.meant_by(&request).await
+        {
+            // A repetition must not meet who has taken the name meanwhile.
             request.target = Target::Id(id);
         }
         let end = clock::now() + SEARCH;
@@ -97,6 +99,17 @@ impl Node {
             self.note_removed("it has left");
         }
         Ok(plan)
+    }
+
+    /// Returns the member that has the name, no earlier than this call: the one that this node shows
+    /// otherwise may be gone, and the name another's. `None` without a quorum; then the leader finds it.
+    async fn meant_by(&self, request: &ChangeRequest) -> Option<NodeId> {
+        if matches!(request.target, Target::Name(_)) && !self.is_leader(&self.facts()) {
+            let fresh = ReadOptions::level(ReadLevel::Consistent);
+            self.view(&fresh).await.ok()?;
+            self.0.consensus.refresh_facts();
+        }
+        find(&self.facts(), request).ok()
     }
 
     /// Removes this node from its cluster.

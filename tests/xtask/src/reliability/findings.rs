@@ -11,7 +11,15 @@ pub(super) struct Finding {
 }
 
 /// All of them, the newest first.
-pub(super) const FINDINGS: [Finding; 22] = [
+pub(super) const FINDINGS: [Finding; 23] = [
+    Finding {
+        what: "a node that had missed the replacement of a member took its name for the member that was \
+               gone: a removal by that name was answered with 404, and the new member stayed",
+        found_by: "`chaos::no_promise_breaks_while_faults_of_all_kinds_overlap`, seed 60713695678442",
+        guards: &[
+            "tests/it/members.rs::a_member_is_removed_by_its_name_through_a_node_that_missed_its_replacement",
+        ],
+    },
     Finding {
         what: "an append connection that had been idle was closed when its next request had waited for less \
                than the stall time: the time counted from the last answer",
