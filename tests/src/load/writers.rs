@@ -4,11 +4,12 @@
 //! `"applied":"no"`, or no connection, means that it is certainly not there; everything else is
 //! unknown: it may or may not be there, but only with its own value.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use crate::cluster::Node;
@@ -16,10 +17,8 @@ use crate::http::{Client, Failure, Request, Response};
 use crate::random::{Random, fresh_seed};
 use crate::wait::{before_retry, wait_for};
 
-/// Keys in one folder: fewer than one recursive delete takes.
+/// Keys in one folder: what one page has, and fewer than one recursive delete takes.
 const FOLDER: usize = 1_000;
-/// Clients that read what was written, at the end.
-const READERS: usize = 4;
 /// Longest wait of a writer for one answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -218,8 +217,7 @@ fn classify(answer: &Result<Response, Failure>) -> Outcome {
             Outcome::Acknowledged { revision }
         }
         Ok(response) => {
-            let problem: serde_json::Value =
-                serde_json::from_slice(&response.body).unwrap_or_default();
+            let problem: Value = serde_json::from_slice(&response.body).unwrap_or_default();
             if problem["applied"] == "no" {
                 Outcome::NotApplied
             } else {
@@ -295,8 +293,8 @@ impl WriteLog {
         ends
     }
 
-    /// Reads every key at `node`: what was acknowledged is there under its revision, what was
-    /// refused is not, and nothing has a value that nobody wrote.
+    /// Lists what `node` has: what was acknowledged is there under its revision, what was refused is
+    /// not, and nothing is there that nobody wrote.
     ///
     /// # Panics
     ///
@@ -315,11 +313,25 @@ impl WriteLog {
 
     /// Returns what [`Self::assert_kept`] would complain of, a line for each key.
     pub async fn wrong_at(&self, node: &Node, level: &str) -> Vec<String> {
-        let share = self.attempts.len().div_ceil(READERS).max(1);
-        let mut shares = self.attempts.chunks(share);
-        let mut read = || wrong_of(shares.next().unwrap_or_default(), node, level);
-        let (a, b, c, d) = tokio::join!(read(), read(), read(), read());
-        [a, b, c, d].concat()
+        let mut client = node.client();
+        let mut wrong = Vec::new();
+        for (folder, attempts) in self.folders() {
+            match list(&mut client, folder, level).await {
+                Ok(found) => wrong.extend(wrong_of(&attempts, found)),
+                Err(reason) => wrong.push(format!("{folder}: {reason}")),
+            }
+        }
+        wrong
+    }
+
+    /// Returns the writes of each folder.
+    fn folders(&self) -> BTreeMap<&str, Vec<&Attempt>> {
+        let mut folders = BTreeMap::<_, Vec<_>>::new();
+        for attempt in &self.attempts {
+            let (folder, _) = attempt.key.rsplit_once('/').unwrap_or_default();
+            folders.entry(folder).or_default().push(attempt);
+        }
+        folders
     }
 
     /// Deletes all that may be there.
@@ -328,41 +340,69 @@ impl WriteLog {
     ///
     /// A delete fails.
     pub async fn remove_all(&self, node: &Node) {
-        let folder = |attempt: &Attempt| attempt.key.rsplit_once('/').map(|(to, _)| to.to_owned());
-        let folders: BTreeSet<_> = self.attempts.iter().filter_map(folder).collect();
-        for folder in folders {
+        for folder in self.folders().into_keys() {
             let target = format!("/api/keys/{folder}/?recursive=true");
             node.delete(&target).await.expect_status(200);
         }
     }
 }
 
-/// Reads some of what was written.
-async fn wrong_of(attempts: &[Attempt], node: &Node, level: &str) -> Vec<String> {
-    let mut client = node.client();
-    let mut wrong = Vec::new();
-    for attempt in attempts {
-        let request = Request::get(&format!("/api/keys/{}?level={level}", attempt.key));
-        match client.send(&request).await {
-            Ok(response) => wrong.extend(judge(attempt, &response)),
-            Err(failure) => wrong.push(format!("{}: {failure}", attempt.key)),
+/// A key's value and revision.
+type Found = BTreeMap<String, (String, u64)>;
+
+/// Returns what is in a folder.
+///
+/// # Errors
+///
+/// There is no answer, or another one than pages; the text says which.
+async fn list(client: &mut Client, folder: &str, level: &str) -> Result<Found, String> {
+    let mut found = Found::new();
+    let mut next = Some(format!(
+        "/api/keys?prefix={folder}/&limit={FOLDER}&level={level}"
+    ));
+    while let Some(target) = next {
+        let page = client.send(&Request::get(&target)).await;
+        let page = page.map_err(|failure| failure.to_string())?;
+        let body: Value = serde_json::from_slice(&page.body).unwrap_or_default();
+        let entries = body["keys"].as_array().filter(|_| page.status == 200);
+        for entry in entries.ok_or_else(|| format!("{page:?}"))? {
+            let (key, value) = (entry["key"].as_str(), entry["value"].as_str());
+            let revision = entry["mod_revision"].as_u64();
+            let ((Some(key), Some(value)), Some(revision)) = ((key, value), revision) else {
+                return Err(format!("no key: {entry}"));
+            };
+            found.insert(key.to_owned(), (value.to_owned(), revision));
         }
+        let link = page.header("link").and_then(|link| link.split_once(">;"));
+        next = link.map(|(target, _)| target.trim_start_matches('<').to_owned());
     }
+    Ok(found)
+}
+
+/// Returns what is wrong with what was found in a folder.
+fn wrong_of(attempts: &[&Attempt], mut found: Found) -> Vec<String> {
+    let judged = attempts
+        .iter()
+        .filter_map(|attempt| judge(attempt, found.remove(&attempt.key).as_ref()));
+    let mut wrong: Vec<_> = judged.collect();
+    let foreign = found
+        .into_iter()
+        .map(|(key, found)| format!("{key} is {found:?}, and nobody wrote it"));
+    wrong.extend(foreign);
     wrong
 }
 
-/// Returns what is wrong with a read of the attempt's key.
-fn judge(attempt: &Attempt, read: &Response) -> Option<String> {
-    let there = read.status == 200 && read.body == attempt.value.as_bytes();
+/// Returns what is wrong with the attempt's key.
+fn judge(attempt: &Attempt, found: Option<&(String, u64)>) -> Option<String> {
+    let is_own = found.is_some_and(|(value, _)| *value == attempt.value);
     let right = match attempt.outcome {
         Outcome::Acknowledged { revision } => {
-            let etag = format!("\"{revision}\"");
-            there && read.header("etag") == Some(&etag)
+            is_own && found.is_some_and(|(_, at)| *at == revision)
         }
-        Outcome::NotApplied => read.status == 404,
-        Outcome::Unknown => there || read.status == 404,
+        Outcome::NotApplied => found.is_none(),
+        Outcome::Unknown => is_own || found.is_none(),
     };
-    (!right).then(|| format!("{} was {:?}, now {read:?}", attempt.key, attempt.outcome))
+    (!right).then(|| format!("{} was {:?}, now {found:?}", attempt.key, attempt.outcome))
 }
 
 #[cfg(test)]
@@ -404,5 +444,35 @@ mod tests {
         let pauses = log.longest_pauses(&times);
         let pauses: Vec<_> = pauses.iter().map(Duration::as_millis).collect();
         assert_eq!(pauses, [100, 100, 10, 200, 200, 0]);
+    }
+    #[test]
+    fn each_outcome_allows_what_it_allows_and_nothing_else() {
+        let attempt = |outcome| Attempt {
+            key: "w/0/0".to_owned(),
+            value: "own".to_owned(),
+            outcome,
+            ended: Instant::now(),
+        };
+        let outcomes = [
+            Outcome::Acknowledged { revision: 7 },
+            Outcome::NotApplied,
+            Outcome::Unknown,
+        ];
+        let found = [None, Some(("own", 7)), Some(("own", 8)), Some(("other", 7))];
+        let expected = [
+            [false, true, false, false],
+            [true, false, false, false],
+            [true, true, true, false],
+        ];
+        for (outcome, expected) in outcomes.into_iter().zip(expected) {
+            let attempt = attempt(outcome);
+            for (found, expected) in found.into_iter().zip(expected) {
+                let found = found.map(|(value, at)| (attempt.key.clone(), (value.to_owned(), at)));
+                let wrong = wrong_of(&[&attempt], found.into_iter().collect());
+                assert_eq!(wrong.is_empty(), expected, "{outcome:?}: {wrong:?}");
+            }
+        }
+        let foreign = ("w/0/1".to_owned(), ("own".to_owned(), 7));
+        assert_eq!(wrong_of(&[], [foreign].into()).len(), 1);
     }
 }
