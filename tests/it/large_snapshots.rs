@@ -18,6 +18,8 @@ const VALUE_BYTES: usize = 256 << 10;
 const LOADERS: usize = 4;
 /// The log is purged in steps of this many entries, behind what the flag keeps.
 const PURGE_STEP: u64 = 4_096;
+/// Kills between two checks; what was written is then removed, so that the state stays as large as it is.
+const BETWEEN_CHECKS: usize = 20;
 const FLAGS: [&str; 2] = ["-snapshot-log-keep", "100"];
 const SENT_WITHIN: Duration = Duration::from_secs(300);
 
@@ -42,7 +44,7 @@ async fn a_large_snapshot_arrives_whole_or_not_at_all() {
     load(&cluster, large).await;
     let addresses = cluster.addresses();
     let marks = Marks::start(&addresses);
-    let writers = Writers::start(&addresses, 8);
+    let mut writers = Writers::start(&addresses, 8);
     wait_for("marks at each node", RECOVERED_WITHIN, async || {
         for node in cluster.nodes() {
             let first = node.try_get("/api/keys/mark/099?level=stale").await;
@@ -84,6 +86,9 @@ async fn a_large_snapshot_arrives_whole_or_not_at_all() {
         }
         arrives(&cluster[away], behind, large, None, &mut met).await;
         cluster[away].wait_ready().await;
+        if (round + 1) % BETWEEN_CHECKS == 0 {
+            writers = begin_anew(&cluster, away, writers).await;
+        }
     }
 
     let written = marks.stop().await;
@@ -122,6 +127,17 @@ async fn load(cluster: &Cluster, large: usize) {
     for loader in loaders.collect::<Vec<_>>() {
         loader.await.expect("a loader does not panic");
     }
+}
+
+/// Checks and removes what was written so far, and lets other writers go on.
+async fn begin_anew(cluster: &Cluster, away: usize, writers: Writers) -> Writers {
+    let history = writers.stop().await;
+    let leader = cluster.leader().await;
+    let newest = cluster[leader].status_number("applied_index").await;
+    cluster.wait_applied(newest).await;
+    history.assert_kept(&cluster[away], "stale").await;
+    history.remove_all(&cluster[away]).await;
+    Writers::start(&cluster.addresses(), 8)
 }
 
 /// Kills a node, and lets the others go on until their logs no longer reach back to it. Returns the
