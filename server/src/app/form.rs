@@ -193,7 +193,9 @@ pub(super) async fn form(parts: &Parts<'_>, found: Found) -> anyhow::Result<Star
             join::list(&config.join)
         ));
         parts.presence.elsewhere("it waits to join with -join");
-        return join_at_start(parts, storage, own).await;
+        let limit = config.join_timeout;
+        let joined = join(parts, storage, &config.join, limit, own).await;
+        return joined.map_err(|failed| failed.error);
     }
     if let Some(group) = group {
         return gather::gather(parts, group, kept, storage).await;
@@ -211,47 +213,6 @@ pub(super) async fn form(parts: &Parts<'_>, found: Found) -> anyhow::Result<Star
     keep(*directory, &identity)?;
     parts.presence.member(&identity);
     start(parts, storage, identity).await
-}
-
-/// Joins as `-join` asks for, within `-join-timeout`.
-async fn join_at_start(
-    parts: &Parts<'_>,
-    mut storage: Storage,
-    mut own: Option<DirectoryId>,
-) -> anyhow::Result<Started> {
-    let Parts {
-        config,
-        directory,
-        metrics,
-        ..
-    } = parts;
-    let until = clock::now() + config.join_timeout;
-    loop {
-        let left = until.saturating_duration_since(clock::now());
-        let failed = match join(parts, storage, &config.join, left, own).await {
-            Ok(started) => return Ok(started),
-            Err(failed) => failed,
-        };
-        if !failed.was_cut_off || clock::now() >= until {
-            return Err(failed.error);
-        }
-        tracing::warn!(
-            "the join was cut off, this node joins anew: {:#}",
-            failed.error
-        );
-        let mut found = find(config, *directory, metrics).await?;
-        if found.identity.is_some() {
-            // Its log has something: its files are set aside.
-            drop(found);
-            if let Some(directory) = directory {
-                directory
-                    .mark_removed()
-                    .context("cannot give the join up")?;
-            }
-            found = find(config, *directory, metrics).await?;
-        }
-        (storage, own) = (found.storage, found.directory);
-    }
 }
 
 /// Begins again with what the data directory says now.
@@ -320,7 +281,6 @@ pub(super) async fn join(
             return Err(NotJoined {
                 error,
                 storage: Some(storage),
-                was_cut_off: false,
             });
         }
     };
@@ -342,11 +302,7 @@ pub(super) async fn join(
             parts.peers.wait("its join was not finished");
             parts.presence.elsewhere("its join was not finished");
             started.stop().await;
-            let was_cut_off = error.was_not_waiting();
-            return Err(NotJoined {
-                was_cut_off,
-                ..NotJoined::after(error.into())
-            });
+            return Err(NotJoined::after(error.into()));
         }
     }
     tracing::info!(%leader, "joined through `{leader}` and catching up");
@@ -358,8 +314,6 @@ pub(super) struct NotJoined {
     pub(super) error: anyhow::Error,
     /// As it was, when nothing was written.
     pub(super) storage: Option<Storage>,
-    /// Who invited this node has not added it, and another leader cannot: it is somebody already.
-    was_cut_off: bool,
 }
 
 impl NotJoined {
@@ -367,7 +321,6 @@ impl NotJoined {
         Self {
             error: anyhow::anyhow!(why),
             storage: Some(storage),
-            was_cut_off: false,
         }
     }
 
@@ -375,7 +328,6 @@ impl NotJoined {
         Self {
             error,
             storage: None,
-            was_cut_off: false,
         }
     }
 }

@@ -33,23 +33,13 @@ pub(super) enum NotAdded {
 }
 
 impl NotAdded {
-    /// Returns whether a leader wanted to invite this node and could not.
-    pub(super) const fn was_not_waiting(&self) -> bool {
+    /// Returns whether it may be over soon for a node that was invited: somebody has its name, maybe
+    /// itself, or a leader wanted to invite it again and could not.
+    const fn may_pass(&self) -> bool {
         matches!(
             self,
             Self::Refused {
-                code: Some(ErrorCode::NotWaiting),
-                ..
-            }
-        )
-    }
-
-    /// Returns whether somebody has this node's name: it may be itself.
-    const fn is_name_in_use(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused {
-                code: Some(ErrorCode::NameInUse),
+                code: Some(ErrorCode::NameInUse | ErrorCode::NotWaiting),
                 ..
             }
         )
@@ -154,11 +144,11 @@ pub(super) async fn ask(
 
 /// Asks on for an invited node until it sees itself `added` or a member says so. A leader that died may
 /// have added it before it could answer; then the next one refuses the name, as it is in use by this very
-/// node.
+/// node. Or it has not; then the next one does, once it reaches this node.
 ///
 /// # Errors
 ///
-/// As [`ask`]; a name that is in use is no refusal before `until`.
+/// As [`ask`]; that a name is in use or a leader cannot reach this node is no refusal before `until`.
 pub(super) async fn ask_on<A: Future<Output = Result<(), NotAdded>>>(
     first: impl Future<Output = Result<(), NotAdded>>,
     added: impl Future<Output = ()>,
@@ -170,7 +160,7 @@ pub(super) async fn ask_on<A: Future<Output = Result<(), NotAdded>>>(
         loop {
             let left = until.saturating_duration_since(clock::now());
             match answer {
-                Err(error) if error.is_name_in_use() && !left.is_zero() => {
+                Err(error) if error.may_pass() && !left.is_zero() => {
                     tokio::time::sleep(PAUSE.min(left)).await;
                     answer = again(left).await;
                 }
@@ -413,17 +403,28 @@ mod tests {
     #[tokio::test]
     async fn an_invited_node_takes_no_for_an_answer() {
         let never = std::future::pending();
-        let no = async { refused(ErrorCode::NotWaiting) };
+        let no = async { refused(ErrorCode::TooManyVoters) };
         let again = |_left| async { Ok(()) };
         let until = clock::now() + Duration::from_secs(20);
         let error = ask_on(no, never, again, until).await.unwrap_err();
-        assert!(error.was_not_waiting(), "{error}");
-        // Another one has the name, all the time.
+        assert!(!error.may_pass(), "{error}");
+        // Another one has the name, or the leader does not reach it, all the time.
+        for code in [ErrorCode::NameInUse, ErrorCode::NotWaiting] {
+            let never = std::future::pending();
+            let no = || async move { refused(code) };
+            let until = clock::now() + 2 * PAUSE;
+            let error = ask_on(no(), never, |_left| no(), until).await;
+            assert!(error.unwrap_err().may_pass());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_invited_node_is_added_once_a_leader_reaches_it() {
         let never = std::future::pending();
-        let in_use = || async { refused(ErrorCode::NameInUse) };
-        let until = clock::now() + 2 * PAUSE;
-        let error = ask_on(in_use(), never, |_left| in_use(), until).await;
-        assert!(error.unwrap_err().is_name_in_use());
+        let no = async { refused(ErrorCode::NotWaiting) };
+        let again = |_left| async { Ok(()) };
+        let until = clock::now() + Duration::from_secs(20);
+        assert!(ask_on(no, never, again, until).await.is_ok());
     }
 
     #[test]

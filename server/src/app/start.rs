@@ -98,11 +98,7 @@ pub(super) async fn start_node(
     let options = config.raft_options;
     let raft_config = openraft_config(&identity.cluster.to_string(), &options)
         .map_err(|error| anyhow!("raft configuration: {error}"))?;
-    let local = LocalNode {
-        cluster: identity.cluster,
-        id: identity.id,
-        name: identity.name.clone(),
-    };
+    let local = local(&identity);
     let addresses = Addresses::default();
     let events = Events::default();
     let disk = disk::of(config)?;
@@ -145,6 +141,7 @@ pub(super) async fn start_node(
     let housekeeping = Housekeeping::start(&node, move |members| addresses.set(members));
     peers.run(Running {
         local,
+        invited: identity.unconfirmed.then(|| member_of(config, &identity)),
         raft,
         snapshots: storage.snapshots,
         disk: disk.clone(),
@@ -164,6 +161,14 @@ pub(super) async fn start_node(
         _housekeeping: housekeeping,
         past,
     })
+}
+
+fn local(identity: &Identity) -> LocalNode {
+    LocalNode {
+        cluster: identity.cluster,
+        id: identity.id,
+        name: identity.name.clone(),
+    }
 }
 
 /// Returns the way to the other members. It asks what this node vouches for as a leader, which needs

@@ -47,7 +47,7 @@ impl Dialler {
                 return Ok(connection);
             }
             (_, HelloAck::NotYet(reason)) => reason,
-            (_, HelloAck::Waiting(_)) => "it waits to be joined".to_owned(),
+            (_, HelloAck::Waiting(_) | HelloAck::Invited(..)) => "it waits to be joined".to_owned(),
             (_, HelloAck::Refused(reason)) => {
                 self.report(member, to, &reason);
                 reason

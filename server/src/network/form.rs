@@ -34,7 +34,9 @@ pub async fn ask_forming(address: &str, question: &Question, limit: Duration) ->
         let refusal = match ack {
             HelloAck::Welcome => None,
             HelloAck::Refused(reason) | HelloAck::NotYet(reason) => Some(reason),
-            HelloAck::Waiting(other) => Some(format!("`{}` there waits to be joined", other.name)),
+            HelloAck::Waiting(other) | HelloAck::Invited(other, _) => {
+                Some(format!("`{}` there waits to be joined", other.name))
+            }
         };
         if let Some(reason) = refusal {
             return Err(io::Error::new(io::ErrorKind::ConnectionRefused, reason));

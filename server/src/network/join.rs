@@ -2,7 +2,8 @@
 //!
 //! The new node asks any member to be added; the leader then dials the new node's own address,
 //! sees that it is empty and waits, makes an id for it through the log, and hands it over. So a
-//! node is added only where it can be reached, and only once.
+//! node is added only where it can be reached, and only once. When the leader dies in between, the
+//! next one finds the node invited, and adds it under the id that it has.
 
 use std::io;
 use std::time::Duration;
@@ -32,13 +33,17 @@ pub(super) async fn invite(
     let (mut connection, ack) = within(HANDSHAKE, dial(&raft_address, &hello))
         .await
         .map_err(|error| not_waiting(format!("cannot connect: {error}")))?;
-    let member = match ack {
-        HelloAck::Waiting(member) => member,
+    let (member, has) = match ack {
+        HelloAck::Waiting(member) => (member, None),
+        HelloAck::Invited(member, id) => (member, Some(id)),
         HelloAck::Refused(reason) | HelloAck::NotYet(reason) => return Err(not_waiting(reason)),
         HelloAck::Welcome => return Err(not_waiting("unexpected greeting".to_owned())),
     };
-    let invitation = make(member.clone()).await?;
+    let invitation = make(member.clone(), has).await?;
     let id = invitation.id;
+    if has.is_some() {
+        return Ok((member, id));
+    }
     let adopt = async {
         send(&mut connection, &Invite(invitation)).await?;
         receive(&mut connection).await
@@ -87,7 +92,7 @@ pub async fn ask_to_join(
             HelloAck::NotYet(reason) => {
                 return Err(io::Error::new(io::ErrorKind::ConnectionRefused, reason));
             }
-            HelloAck::Waiting(other) => {
+            HelloAck::Waiting(other) | HelloAck::Invited(other, _) => {
                 let reason = format!("`{}` there waits to be joined itself", other.name);
                 return Err(io::Error::new(io::ErrorKind::ConnectionRefused, reason));
             }

@@ -1,6 +1,6 @@
 //! The listener of the peer protocol, from before a node has an identity until it stops.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,6 +40,8 @@ pub type Adopt = Arc<dyn Fn(Invitation) -> BoxFuture<'static, Result<(), String>
 #[derive(Clone)]
 pub struct Running {
     pub local: LocalNode,
+    /// Who this node is called, if it was invited and had not seen itself added when it started.
+    pub invited: Option<Member>,
     pub raft: Raft,
     pub snapshots: Snapshots,
     pub disk: DiskSpace,
@@ -84,9 +86,8 @@ impl Phase {
 pub struct PeerServer {
     phase: Arc<ArcSwap<Phase>>,
     forming: Arc<ArcSwapOption<AnswerForming>>,
-    /// The last refusal of each node id: it tries again all the time, and a person wants to read
-    /// of it once.
-    refusals: Arc<Mutex<BTreeMap<NodeId, String>>>,
+    /// Refusals of each node id: it tries again all the time, and a person wants to read of each once.
+    refusals: Arc<Mutex<BTreeSet<(NodeId, String)>>>,
     sessions: Sessions,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -242,7 +243,7 @@ impl PeerServer {
         if refusals.len() >= REFUSALS {
             refusals.clear();
         }
-        refusals.insert(from, reason.to_owned()).as_deref() != Some(reason)
+        refusals.insert((from, reason.to_owned()))
     }
 }
 
@@ -253,6 +254,15 @@ async fn run(
     hello: Hello,
     running: &Running,
 ) -> io::Result<()> {
+    if hello.purpose == Purpose::Invite
+        && hello.cluster == running.local.cluster
+        && let Some(member) = &running.invited
+        && running.handler.waits_to_be_added()
+    {
+        let (id, leader) = (running.local.id, shown_name(&hello.from_name));
+        tracing::info!(%leader, "an earlier leader has not added this node: `{leader}` does, as {id}");
+        return send(&mut connection, &HelloAck::Invited(member.clone(), id)).await;
+    }
     if let Some(reason) = mismatch(&hello, &running.local) {
         if hello.cluster != running.local.cluster && hello.purpose != Purpose::Invite {
             running.handler.refused(Stranger {

@@ -92,6 +92,9 @@ pub(super) enum HelloAck {
     Waiting(Member),
     /// The receiver is starting or stopping: nothing is wrong, try again.
     NotYet(String),
+    /// To `Invite` by a leader of its cluster: an earlier leader has invited the receiver, which has
+    /// this id since then, and sees itself in no membership yet.
+    Invited(Member, NodeId),
 }
 
 /// A heartbeat with the facts that bound the age of the follower's state.

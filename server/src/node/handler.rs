@@ -27,6 +27,10 @@ impl PeerHandler for Node {
         Box::pin(self.add_member(request))
     }
 
+    fn waits_to_be_added(&self) -> bool {
+        !self.is_added() && !self.is_removed()
+    }
+
     fn refused(&self, stranger: Stranger) {
         self.0.foreign_peers.note(stranger);
     }

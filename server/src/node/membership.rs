@@ -101,6 +101,15 @@ impl Node {
         let taken = self.may_take_name(&facts, &request)?;
         let make = self.invitation_for(request.name.clone());
         let (member, id) = self.0.peers.invite(request.raft.clone(), make).await?;
+        let joined = Joined {
+            id,
+            cluster_id: self.0.options.cluster.to_string(),
+            leader: self.0.name.to_string(),
+        };
+        if facts.members.contains_key(&id) {
+            // An earlier leader has added it after all, and it does not know it yet.
+            return Ok(joined);
+        }
         // A voter keeps its vote until the new member has caught up and takes its place.
         let gone = taken.into_iter().filter(|old| !facts.voters.contains(old));
         let added = self
@@ -109,11 +118,7 @@ impl Node {
             .add_learner(&facts, (id, member.clone()), gone.collect());
         added.await.map_err(|error| self.change_error(error))?;
         tracing::info!(node = %member.name, node.id = id, "added learner {member} with id {id}");
-        Ok(Joined {
-            id,
-            cluster_id: self.0.options.cluster.to_string(),
-            leader: self.0.name.to_string(),
-        })
+        Ok(joined)
     }
 
     pub(super) async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, ServiceError> {
@@ -159,10 +164,11 @@ impl Node {
         Ok(taken)
     }
 
-    /// Commits a new id for the node that answers at the asked address, if it is the right one.
+    /// Commits a new id for the node that answers at the asked address, if it is the right one and has
+    /// none of this cluster.
     fn invitation_for(&self, name: String) -> MakeInvitation {
         let this = self.clone();
-        Box::new(move |member: Member| {
+        Box::new(move |member: Member, has: Option<NodeId>| {
             Box::pin(async move {
                 if member.name != name {
                     return Err(ServiceError::NotWaiting {
@@ -171,7 +177,7 @@ impl Node {
                     });
                 }
                 let had = this.facts().member_named(&name).map(|(id, _)| id);
-                let id = match had.filter(|_| mutants::is(Mutant::IdReused)) {
+                let id = match has.or(had.filter(|_| mutants::is(Mutant::IdReused))) {
                     Some(id) => id,
                     None => this.allocate_id(&name).await?,
                 };

@@ -105,9 +105,13 @@ pub struct Invitation {
     pub leader: String,
 }
 
-/// Makes the id for a node that has said who it is and that it waits; runs on the leader.
-pub type MakeInvitation =
-    Box<dyn FnOnce(Member) -> BoxFuture<'static, Result<Invitation, ServiceError>> + Send + Sync>;
+/// Makes the id for a node that has said who it is and that it waits, or the id that it was invited
+/// with and never added; runs on the leader.
+pub type MakeInvitation = Box<
+    dyn FnOnce(Member, Option<NodeId>) -> BoxFuture<'static, Result<Invitation, ServiceError>>
+        + Send
+        + Sync,
+>;
 
 /// Asks peers. Implemented by the peer protocol.
 pub trait PeerClient: Send + Sync {
@@ -119,7 +123,8 @@ pub trait PeerClient: Send + Sync {
         timeout: Duration,
     ) -> BoxFuture<'_, Result<Result<PeerReply, ServiceError>, CallError>>;
 
-    /// Invites the node at an address: it must be empty and wait; then it gets what `make` makes.
+    /// Invites the node at an address: it must be empty and wait, and then gets what `make` makes; or
+    /// it was invited before and not added.
     /// Answers the invited node and its id.
     fn invite(
         &self,
@@ -142,6 +147,10 @@ pub trait PeerHandler: Send + Sync {
         from: SocketAddr,
         request: JoinRequest,
     ) -> BoxFuture<'_, Result<Joined, ServiceError>>;
+
+    /// Returns whether this node knows of no committed membership that has it, and of none that has it
+    /// no longer.
+    fn waits_to_be_added(&self) -> bool;
 
     /// Notes that a node of another cluster has been refused: it takes this address for a member's.
     fn refused(&self, stranger: Stranger);
