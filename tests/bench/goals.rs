@@ -21,6 +21,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) floor: Option<&'a Pairs>,
     /// Median of an append with its sync.
     pub(crate) sync: Duration,
+    /// Of this machine.
+    pub(crate) cores: usize,
     /// Resident bytes of Conclave's nodes after the load, when it was [`LOADED`].
     pub(crate) resident: &'a [(String, u64)],
 }
@@ -104,7 +106,20 @@ impl Facts<'_> {
     ) -> Goal {
         let found = self.find(row);
         let ratio = found.map(|(ours, theirs)| hundredths(ours, theirs));
-        Goal::ratio(what, bar, ratio, least)
+        let mut goal = Goal::ratio(what, bar, ratio, least);
+        if goal.is_met == Some(false)
+            && let Some((ours, theirs)) = found
+            && let Some(most) = ours.most_per_second(self.cores)
+        {
+            let most = most * 100 / theirs.per_second().max(1);
+            let text = format!(
+                "; {} cores that never wait: {} ×",
+                self.cores,
+                decimal(most)
+            );
+            goal.measured.push_str(&text);
+        }
+        goal
     }
 
     fn latency_of_one(&self) -> Goal {
@@ -214,6 +229,7 @@ mod tests {
             pairs: &all,
             floor: Some(&floor),
             sync: Duration::from_millis(1),
+            cores: 2,
             resident: &[("node0".to_owned(), RESIDENT + 1)],
         };
         let verdicts: Vec<_> = facts.goals().iter().map(|goal| goal.is_met).collect();

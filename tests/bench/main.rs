@@ -173,6 +173,7 @@ fn beside_etcd(
             pairs: &all,
             floor: Some(&floor),
             sync,
+            cores: std::thread::available_parallelism()?.get(),
             resident: resident.map_or(&[], Vec::as_slice),
         });
     }

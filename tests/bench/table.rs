@@ -19,6 +19,15 @@ impl Measured {
         self.outcome.latencies.total() * 1_000 / millis.max(1)
     }
 
+    /// Returns how many operations a second `cores` that never wait can do, as each takes of them what it
+    /// took here.
+    pub(crate) fn most_per_second(&self, cores: usize) -> Option<u64> {
+        let busy = self.outcome.own_cpu + self.servers_cpu?;
+        let all = Duration::from_secs(1).as_nanos() * cores as u128;
+        let most = u128::from(self.outcome.latencies.total()) * all / busy.as_nanos().max(1);
+        u64::try_from(most).ok()
+    }
+
     fn cells(&self) -> String {
         format!(
             "{} | {} | {}",
@@ -238,6 +247,15 @@ pub(crate) mod tests {
         let (ours, theirs) = (pairs.median(0).unwrap(), pairs.median(1).unwrap());
         assert_eq!((ours.per_second(), theirs.per_second()), (200, 100));
         assert_eq!(pairs.ratios(ours, theirs), "2.00 (1.00 to 4.00)");
+    }
+
+    #[test]
+    fn what_cores_can_do_is_counted_from_what_nodes_and_generator_took() {
+        let mut measured = measured(100);
+        assert_eq!(measured.most_per_second(2), None);
+        // Of 2 s there are 0.1 s for the generator and 0.3 s for the nodes.
+        measured.servers_cpu = Some(Duration::from_millis(300));
+        assert_eq!(measured.most_per_second(2), Some(500));
     }
 
     #[test]
