@@ -42,6 +42,10 @@ struct Bench {
     history: Option<WriteLog>,
     cycles: usize,
     refused: usize,
+    /// Keys of changes so far; each has its own.
+    tried: usize,
+    /// Those of changes that were refused.
+    never_written: Vec<String>,
     longest: Duration,
 }
 
@@ -62,6 +66,8 @@ impl Bench {
             history: None,
             cycles: 0,
             refused: 0,
+            tried: 0,
+            never_written: Vec::new(),
             longest: Duration::ZERO,
         }
     }
@@ -102,23 +108,27 @@ impl Bench {
 
     /// Every node refuses every kind of change, at once and for the stated reason.
     async fn assert_refuses(&mut self) {
+        let put = |key: &str| Request::put(&format!("/api/keys/{key}"), "1");
+        let delete = |_: &str| Request::delete("/api/keys/kept");
+        let post = |key: &str| Request::post("/key", format!(r#"{{"{key}":"1"}}"#));
+        let kinds: [&dyn Fn(&str) -> Request; 3] = [&put, &delete, &post];
         for node in self.cluster.nodes() {
-            for request in [
-                Request::put("/api/keys/refused", "1"),
-                Request::delete("/api/keys/kept"),
-                Request::post("/key", r#"{"refused":"1"}"#),
-            ] {
-                let what = format!("{} refuses {request}", node.name());
+            for kind in kinds {
+                let what = format!("{} refuses {}", node.name(), kind("a change"));
                 let refusal = wait_for(&what, NOTICED_WITHIN, async || {
-                    match answer(node, &request).await {
-                        Ok(answer) if answer.status == 507 => Ok(answer),
+                    // What was not refused may be written, at once or when there is space.
+                    self.tried += 1;
+                    let key = format!("refused-{}", self.tried);
+                    match answer(node, &kind(&key)).await {
+                        Ok(answer) if answer.status == 507 => Ok((key, answer)),
                         other => Err(format!("{other:?}")),
                     }
                 });
-                let refusal = refusal.await;
+                let (key, refusal) = refusal.await;
                 assert_problem(&refusal, 507, "disk_full");
                 assert_eq!(refusal.json()["applied"], "no", "{refusal:?}");
                 self.refused += 1;
+                self.never_written.push(key);
             }
         }
     }
@@ -159,7 +169,11 @@ impl Bench {
         self.cluster.assert_converged().await;
         for node in self.cluster.nodes() {
             history.assert_kept(node, "consistent").await;
-            node.get("/api/keys/refused").await.expect_status(404);
+            for key in &self.never_written {
+                node.get(&format!("/api/keys/{key}"))
+                    .await
+                    .expect_status(404);
+            }
         }
         measured(&format!(
             "full disks, {what}: {} cycles, 0 of {} acknowledged writes lost, {} changes refused with \
