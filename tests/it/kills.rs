@@ -2,7 +2,7 @@
 //! lost and every directory opens; and two nodes of five that stay dead are not missed.
 //!
 //! CI kills 12 times; `CONCLAVE_TEST_FULL=1` 1,000 times, with a million writes between the kills, in
-//! three clusters at once: most of the time of a kill is spent waiting for an election.
+//! three clusters at once: on two cores they are no faster than one, but crowd each other.
 //! `CONCLAVE_TEST_SEED` repeats the distances between them.
 
 use std::time::{Duration, Instant};

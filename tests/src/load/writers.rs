@@ -445,6 +445,7 @@ mod tests {
         let pauses: Vec<_> = pauses.iter().map(Duration::as_millis).collect();
         assert_eq!(pauses, [100, 100, 10, 200, 200, 0]);
     }
+
     #[test]
     fn each_outcome_allows_what_it_allows_and_nothing_else() {
         let attempt = |outcome| Attempt {
