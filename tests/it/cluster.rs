@@ -5,6 +5,9 @@ use std::time::Duration;
 use conclave_tests::http::assert_problem;
 use conclave_tests::{Client, Cluster, Request, Response, wait_for};
 
+/// For how long nobody reads a follower: more heartbeats than it remembers while its state lags.
+const UNREAD_MS: u64 = 10_000;
+const UNREAD_WITHIN: Duration = Duration::from_secs(20);
 const LEVELS: [&str; 3] = ["stale", "default", "consistent"];
 
 /// Checks the headers that every answer about state carries.
@@ -271,6 +274,35 @@ async fn a_stale_read_that_would_be_too_old_is_forwarded() {
     );
     assert_eq!(read.expect_header("conclave-forwarded"), "true", "{read:?}");
     cluster.assert_converged().await;
+}
+
+#[tokio::test]
+async fn a_follower_that_nobody_has_read_for_long_knows_how_old_its_state_is() {
+    let cluster = Cluster::start().await;
+    let leader = &cluster[cluster.leader().await];
+    let follower = &cluster[cluster.followers().await[0]];
+    leader.put("/api/keys/a", "1").await.expect_status(201);
+    cluster.assert_converged().await;
+    let unread_from = leader.status_number("uptime_ms").await;
+    let until = unread_from + UNREAD_MS;
+    wait_for(
+        "more heartbeats than are remembered",
+        UNREAD_WITHIN,
+        async || {
+            let now = leader.status_number("uptime_ms").await;
+            if now >= until {
+                Ok(())
+            } else {
+                Err(format!("{now} of {until} ms"))
+            }
+        },
+    )
+    .await;
+    let read = follower.get("/api/keys/a?level=stale").await;
+    let age = read
+        .expect_status(200)
+        .expect_number("conclave-last-contact");
+    assert!(age < UNREAD_MS / 4, "{age} ms");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use conclave_tests::wait::before_retry;
 use conclave_tests::{Cluster, Node, Request, Writers, settings, wait_for};
 
 /// Longest election timeout, which is the leader's lease.
-const LEASE: Duration = Duration::from_secs(1);
+const LEASE: Duration = Duration::from_millis(800);
 /// The harness and a busy machine may be that much later than the server.
 const SLACK: Duration = Duration::from_millis(500);
 /// Longest time until a `consistent` read at a node without a quorum is refused.

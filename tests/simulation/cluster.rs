@@ -224,6 +224,7 @@ impl Cluster {
                 machine.disk.crash();
             }
         }
+        self.network.end_connections(id, &self.ids);
         if let Some(process) = process {
             // Only the tasks are left of it.
             drop(process.raft.shutdown().await);

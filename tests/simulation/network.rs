@@ -91,6 +91,20 @@ impl Network {
         self.0.processes.lock().remove(&id)
     }
 
+    /// Tells the others that a crashed process' connections have ended, as its kernel would.
+    pub(crate) fn end_connections(&self, id: NodeId, all: &[NodeId]) {
+        for &other in all.iter().filter(|other| **other != id) {
+            let network = self.clone();
+            runtime::detach(async move {
+                if network.hop(id, other).await.is_ok()
+                    && let Some(process) = network.process(other)
+                {
+                    process.node.heartbeats_ended(id).await;
+                }
+            });
+        }
+    }
+
     pub(crate) fn process(&self, id: NodeId) -> Option<Process> {
         self.0.processes.lock().get(&id).cloned()
     }

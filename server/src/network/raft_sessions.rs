@@ -10,13 +10,14 @@ use openraft::raft::AppendEntriesResponse;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::server::Running;
 use super::wire::{
     AppendRequest, Connection, ControlReply, ControlRequest, Heartbeat, decode, encode, receive,
     send,
 };
 use crate::clock;
 use crate::node::{BeatReceiver, Contact};
-use crate::raft::Payload;
+use crate::raft::{NodeId, Payload};
 use crate::storage::{Admitted, DiskSpace, Raft, Writer, approximate_size};
 
 /// Feeds pipelined appends to Raft and answers them in order.
@@ -75,29 +76,52 @@ impl UnderWay {
     }
 }
 
-/// Answers heartbeats, votes and transfers, one after the other.
+/// Answers heartbeats, votes and transfers of `from`, one after the other. Returns some time after
+/// the connection has ended, if heartbeats came over it.
 pub(super) async fn control_session(
-    mut connection: Connection,
-    raft: &Raft,
-    contact: &Contact,
-    disk: &DiskSpace,
+    connection: Connection,
+    from: NodeId,
+    running: &Running,
 ) -> io::Result<()> {
-    let mut beats = BeatReceiver::default();
+    let mut beats = None;
+    let ended = answer_control(connection, &mut beats, running).await;
+    if beats.is_some() {
+        running.handler.heartbeats_ended(from).await;
+    }
+    ended
+}
+
+/// `beats` is there from the first heartbeat on.
+async fn answer_control(
+    mut connection: Connection,
+    beats: &mut Option<BeatReceiver>,
+    running: &Running,
+) -> io::Result<()> {
+    let Running {
+        raft,
+        contact,
+        disk,
+        ..
+    } = running;
     loop {
         let request = receive(&mut connection).await?;
         let reply = match request {
-            ControlRequest::Heartbeat(heartbeat) => beat(heartbeat, &beats, raft, contact).await,
-            other => control(other, raft).await,
-        };
-        let reply = match reply {
-            ControlReply::Append(reply) => {
-                beats.replying();
-                match disk.state() {
-                    DiskState::Ok => ControlReply::Append(reply),
-                    DiskState::Low | DiskState::Full => ControlReply::AppendWithoutRoom(reply),
+            ControlRequest::Heartbeat(heartbeat) => {
+                let beats = beats.get_or_insert_default();
+                match beat(heartbeat, beats, raft, contact).await {
+                    ControlReply::Append(reply) => {
+                        beats.replying();
+                        match disk.state() {
+                            DiskState::Ok => ControlReply::Append(reply),
+                            DiskState::Low | DiskState::Full => {
+                                ControlReply::AppendWithoutRoom(reply)
+                            }
+                        }
+                    }
+                    other => other,
                 }
             }
-            other => other,
+            other => control(other, raft).await,
         };
         send(&mut connection, &reply).await?;
     }

@@ -295,15 +295,7 @@ async fn serve(
         Purpose::Append => {
             raft_sessions::append_session(connection, &running.raft, &running.disk).await
         }
-        Purpose::Control => {
-            let Running {
-                raft,
-                contact,
-                disk,
-                ..
-            } = running;
-            raft_sessions::control_session(connection, raft, contact, disk).await
-        }
+        Purpose::Control => raft_sessions::control_session(connection, hello.from, running).await,
         Purpose::Forward => {
             calls::serve_calls(connection, hello.from, running.handler.clone()).await
         }

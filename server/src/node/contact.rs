@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock;
 
 /// Heartbeats remembered while the state lags behind them; further ones wait for their turn.
-const REMEMBERED: usize = 64;
+const REMEMBERED: usize = 128;
 
 /// What a leader can say about its state at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,17 +134,23 @@ impl Contact {
     /// Returns the upper bound on the age of a state that has applied `applied_index`.
     #[must_use]
     pub fn age(&self, applied_index: u64) -> Option<Duration> {
+        self.applied(applied_index);
+        self.0.lock().covered.map(clock::since)
+    }
+
+    /// Notes that the state has applied `index`: what was heard of it need not be remembered. To be
+    /// called more often than what is remembered lasts, so that there is room for what comes.
+    pub fn applied(&self, index: u64) {
         let mut inner = self.0.lock();
         while let Some(next) = inner
             .ahead
             .front()
             .copied()
-            .filter(|next| next.covers <= applied_index)
+            .filter(|next| next.covers <= index)
         {
             inner.ahead.pop_front();
             inner.covered = inner.covered.max(Some(next.round_began));
         }
-        inner.covered.map(clock::since)
     }
 
     /// Returns the commit index that the last heartbeat told; `None` before any.

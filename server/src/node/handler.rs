@@ -27,6 +27,10 @@ impl PeerHandler for Node {
         Box::pin(self.add_member(request))
     }
 
+    fn heartbeats_ended(&self, leader: NodeId) -> BoxFuture<'_, ()> {
+        Box::pin(self.succeed(leader))
+    }
+
     fn waits_to_be_added(&self) -> bool {
         !self.is_added() && !self.is_removed()
     }

@@ -155,6 +155,7 @@ async fn duties(node: Node) {
             addresses_agree = node.announce_addresses().await;
         }
         node.keep_snapshot().await;
+        node.note_applied();
         runtime::sleep(INTERVAL).await;
     }
 }

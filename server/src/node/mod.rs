@@ -34,6 +34,7 @@ mod requests;
 mod rounds;
 mod standing;
 mod status;
+mod succession;
 mod ticks;
 mod upkeep;
 pub mod watch;
@@ -235,9 +236,10 @@ impl Node {
             .is_some_and(|leader| leader.id == self.0.consensus.id())
     }
 
-    /// Longest time a request waits inside for a leader: one election timeout.
+    /// Longest time a request waits inside for a leader, or for this node to have caught up with one:
+    /// the lease and the shortest election timeout. A leader whose process died is followed within it.
     fn leader_wait(&self) -> Duration {
-        self.0.options.raft.election_max
+        self.0.options.raft.lease() + self.0.options.raft.election_min
     }
 
     fn no_leader(&self, reason: &str) -> ServiceError {
@@ -267,6 +269,12 @@ impl Node {
             position,
             age: [led, followed].into_iter().flatten().min(),
         }
+    }
+
+    /// Makes room for what the leader will vouch for, whether anybody reads here or not.
+    fn note_applied(&self) {
+        let position = self.0.consensus.published().read(View::position);
+        self.0.contact.applied(position.applied_index);
     }
 
     fn meta<T>(&self, facts: &Facts, level: ReadLevel, dated: &Dated<T>) -> AnswerMeta {

@@ -188,7 +188,7 @@ impl Node {
                 match self.next_round(level).await {
                     Ok(_) if mutants::is(Mutant::ReadBeforeApply) => break,
                     Ok(index) => {
-                        self.reach(index, self.0.options.raft.lease()).await?;
+                        self.reach(index, self.leader_wait()).await?;
                         break;
                     }
                     Err(failure) => self.pause(deadline, failure).await?,
@@ -222,7 +222,7 @@ impl Node {
         }
         let began = clock::now();
         let index = self.next_round(ReadLevel::Default).await?;
-        self.reach(index, self.0.options.raft.lease()).await?;
+        self.reach(index, self.leader_wait()).await?;
         let mut answer = self.answer(ReadLevel::Default, self.dated(&read));
         answer.meta.timing.read_index = Some(clock::since(began));
         Ok(answer)

@@ -148,6 +148,10 @@ pub trait PeerHandler: Send + Sync {
         request: JoinRequest,
     ) -> BoxFuture<'_, Result<Joined, ServiceError>>;
 
+    /// Does what is to be done when the connection has ended over which `leader` sent heartbeats: at
+    /// most one lease and an election timeout long.
+    fn heartbeats_ended(&self, leader: NodeId) -> BoxFuture<'_, ()>;
+
     /// Returns whether this node knows of no committed membership that has it, and of none that has it
     /// no longer.
     fn waits_to_be_added(&self) -> bool;

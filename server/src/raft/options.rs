@@ -26,9 +26,9 @@ pub struct RaftOptions {
 impl Default for RaftOptions {
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_millis(100),
+            heartbeat: Duration::from_millis(50),
             election_min: Duration::from_millis(500),
-            election_max: Duration::from_millis(1_000),
+            election_max: Duration::from_millis(800),
             snapshot_log_bytes: 64 << 20,
             snapshot_log_keep: 20_000,
             remove_dead_after: None,

@@ -179,6 +179,17 @@ impl Consensus {
             .map_err(|error| error.to_string())
     }
 
+    /// Asks the others whether they would vote for this node, and for their votes if enough would.
+    /// Does nothing while this node leads, has no vote, or has heard a leader within its lease.
+    /// Does not wait for the result.
+    pub(in crate::node) async fn stand_for_election(&self) -> Result<(), String> {
+        self.raft
+            .trigger()
+            .elect(true)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
     /// Keeps this node from ever campaigning again.
     pub(in crate::node) fn retire(&self) {
         self.raft.runtime_config().elect(false);

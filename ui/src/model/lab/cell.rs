@@ -22,7 +22,7 @@ pub const fn promise(level: ReadLevel) -> &'static str {
         }
         ReadLevel::Default => {
             "Waits for a quorum's answer to the leader within half a lease. Served by the leader; a \
-             follower forwards. Promise: not older than one lease (1 s)."
+             follower forwards. Promise: not older than one lease (0.8 s)."
         }
         ReadLevel::Consistent => {
             "Waits for a quorum round that began after the request came. Served by any node. Promise: \
