@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use conclave_tests::cluster::RECOVERED_WITHIN;
 use conclave_tests::http::assert_problem;
+use conclave_tests::said::measured;
+use conclave_tests::settings::rounds;
+use conclave_tests::spread::Spread;
 use conclave_tests::{Cluster, Request, Writers, wait_for};
 
 #[tokio::test]
@@ -329,4 +332,30 @@ async fn a_restart_of_all_nodes_keeps_everything() {
     }
     cluster.assert_converged().await;
     history.assert_kept(&cluster[1], "consistent").await;
+}
+
+#[tokio::test]
+async fn a_follower_that_is_back_answers_at_consistent_at_once() {
+    let mut cluster = Cluster::start().await;
+    let follower = cluster.followers().await[0];
+    let leader = cluster.leader().await;
+    let writers = Writers::start(&cluster.addresses_of(&[leader]), 2);
+    let mut times = Vec::new();
+    for _ in 0..rounds(8, 50) {
+        writers.wait_acknowledged(50, RECOVERED_WITHIN).await;
+        cluster[follower].kill();
+        writers.wait_acknowledged(50, RECOVERED_WITHIN).await;
+        cluster[follower].start().await;
+        let asked = Instant::now();
+        let read = cluster[follower].get("/api/keys?limit=1&level=consistent");
+        read.await.expect_status(200);
+        times.push(asked.elapsed());
+    }
+    let history = writers.stop().await;
+    measured(&format!(
+        "consistent reads of a follower that is back: {}",
+        Spread::of(times)
+    ));
+    cluster.assert_converged().await;
+    history.assert_kept(&cluster[follower], "consistent").await;
 }

@@ -31,6 +31,7 @@ mod members_churn;
 mod members_wrong;
 mod metrics;
 mod moving;
+mod old_leaders;
 mod past;
 mod power;
 mod random_input;

@@ -225,6 +225,11 @@ async fn trouble(cluster: &Cluster) {
         }
         10 if random::once_in(3) => crash(cluster, &cluster.ids.clone(), random::below(500)).await,
         11 => cut_off_and_forget(cluster).await,
+        // Connections also end while their process lives on.
+        12 => {
+            let leader = cluster.leader().unwrap_or(node);
+            cluster.network.end_connections(leader, &cluster.ids);
+        }
         _ => {}
     }
 }

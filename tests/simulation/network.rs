@@ -91,7 +91,7 @@ impl Network {
         self.0.processes.lock().remove(&id)
     }
 
-    /// Tells the others that a crashed process' connections have ended, as its kernel would.
+    /// Tells the others that a node's connections have ended, as the kernel of a crashed process does.
     pub(crate) fn end_connections(&self, id: NodeId, all: &[NodeId]) {
         for &other in all.iter().filter(|other| **other != id) {
             let network = self.clone();

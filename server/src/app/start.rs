@@ -172,20 +172,25 @@ fn local(identity: &Identity) -> LocalNode {
 }
 
 /// Returns the way to the other members. It asks what this node vouches for as a leader, which needs
-/// a running Raft: that is told `late`.
+/// a running Raft: that is told `late`. And it tells that one of members that are back.
 fn network(
     local: &LocalNode,
     addresses: &Addresses,
     options: &RaftOptions,
     late: &Arc<OnceLock<Consensus>>,
 ) -> NetworkFactory {
-    let asked = late.clone();
-    NetworkFactory::new(
+    let (asked, told) = (late.clone(), late.clone());
+    let factory = NetworkFactory::new(
         local.clone(),
         addresses.clone(),
         options.election_max * 2,
         move || asked.get()?.vouch(),
-    )
+    );
+    factory.telling(move |member| {
+        if let Some(consensus) = told.get().cloned() {
+            runtime::detach(async move { consensus.replicate_at_once(member).await });
+        }
+    })
 }
 
 /// Takes a sample of the node each second. A second that it misses stays without one.

@@ -100,10 +100,9 @@ fn write_meta(pen: &mut Pen, headers: &mut HeaderMap, meta: &AnswerMeta) {
         pen.text(LEADER, leader);
     }
     if let Some(age) = meta.last_contact {
-        pen.number(
-            LAST_CONTACT,
-            u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
-        );
+        // Rounded up: it is an upper bound.
+        let ms = age.as_micros().div_ceil(1_000);
+        pen.number(LAST_CONTACT, u64::try_from(ms).unwrap_or(u64::MAX));
     }
     if let Some(id) = &meta.request_id {
         pen.text(REQUEST_ID, id.as_str());
@@ -227,7 +226,7 @@ mod tests {
             log_time_ms: 0,
             served_by: "node0".into(),
             leader: Some("node1".into()),
-            last_contact: Some(Duration::from_millis(12)),
+            last_contact: Some(Duration::from_micros(11_001)),
             forwarded: true,
             request_id: RequestId::new("r1"),
             replayed: true,

@@ -40,6 +40,8 @@ const COMMIT_ALONE: Duration = Duration::from_millis(1);
 
 /// Tells what this leader can vouch for, once it has committed in its own term.
 type Vouching = Arc<dyn Fn() -> Option<Vouch> + Send + Sync>;
+/// Told of a member that answers the first heartbeat on a connection.
+type Returning = Arc<dyn Fn(NodeId) + Send + Sync>;
 
 /// Makes openraft's clients. Never connects by itself.
 #[derive(Clone)]
@@ -47,6 +49,7 @@ pub struct NetworkFactory {
     dialler: Dialler,
     addresses: Addresses,
     vouch: Vouching,
+    returned: Returning,
     /// An append connection with requests unanswered for this long is closed.
     stall: Duration,
     full_disks: FullDisks,
@@ -72,6 +75,7 @@ impl NetworkFactory {
             dialler: Dialler::new(local),
             addresses,
             vouch: Arc::new(vouch),
+            returned: Arc::new(|_member| {}),
             stall,
             full_disks: FullDisks::default(),
         }
@@ -81,6 +85,13 @@ impl NetworkFactory {
     #[must_use]
     pub fn noting(mut self, full_disks: FullDisks) -> Self {
         self.full_disks = full_disks;
+        self
+    }
+
+    /// Tells of each member that answers the first heartbeat on a connection: it can be replicated to.
+    #[must_use]
+    pub fn telling(mut self, returned: impl Fn(NodeId) + Send + Sync + 'static) -> Self {
+        self.returned = Arc::new(returned);
         self
     }
 
@@ -169,7 +180,9 @@ impl PeerLink {
         request: impl FnOnce(&ControlLink) -> ControlRequest,
         limit: Duration,
     ) -> Result<ControlReply, RpcError> {
-        let mut link = match self.control.take() {
+        let kept = self.control.take();
+        let is_new = kept.is_none();
+        let mut link = match kept {
             Some(link) => link,
             None => ControlLink {
                 connection: self
@@ -193,6 +206,9 @@ impl PeerLink {
             link.beats.replied();
             let is_full = matches!(reply, ControlReply::AppendWithoutRoom(_));
             self.network.full_disks.note(self.to, is_full);
+            if is_new {
+                (self.network.returned)(self.to);
+            }
         }
         self.control = Some(link);
         match reply {

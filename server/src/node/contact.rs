@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock;
 
-/// Heartbeats remembered while the state lags behind them; further ones wait for their turn.
+/// Heartbeats remembered until a state is asked for that has applied what they cover.
 const REMEMBERED: usize = 128;
 
 /// What a leader can say about its state at one moment.
@@ -123,34 +123,31 @@ impl Contact {
         let Some(round_began) = sent.checked_sub(vouch.quorum_age) else {
             return;
         };
-        if inner.ahead.len() < REMEMBERED {
-            inner.ahead.push_back(Heard {
-                round_began,
-                covers: vouch.covers,
-            });
+        // The oldest stays, so that a state that lags ever further behind comes to it; the newest are
+        // what a state is at that nobody has asked about for long.
+        if inner.ahead.len() == REMEMBERED {
+            inner.ahead.remove(1);
         }
+        inner.ahead.push_back(Heard {
+            round_began,
+            covers: vouch.covers,
+        });
     }
 
     /// Returns the upper bound on the age of a state that has applied `applied_index`.
     #[must_use]
     pub fn age(&self, applied_index: u64) -> Option<Duration> {
-        self.applied(applied_index);
-        self.0.lock().covered.map(clock::since)
-    }
-
-    /// Notes that the state has applied `index`: what was heard of it need not be remembered. To be
-    /// called more often than what is remembered lasts, so that there is room for what comes.
-    pub fn applied(&self, index: u64) {
         let mut inner = self.0.lock();
         while let Some(next) = inner
             .ahead
             .front()
             .copied()
-            .filter(|next| next.covers <= index)
+            .filter(|next| next.covers <= applied_index)
         {
             inner.ahead.pop_front();
             inner.covered = inner.covered.max(Some(next.round_began));
         }
+        inner.covered.map(clock::since)
     }
 
     /// Returns the commit index that the last heartbeat told; `None` before any.
@@ -229,9 +226,11 @@ mod tests {
     fn memory_is_bounded_while_the_state_lags() {
         let contact = Contact::default();
         for index in 0..1_000 {
-            contact.vouched(clock::now(), vouch(0, 1_000 + index));
+            contact.vouched(clock::now(), vouch(1_000 - index, 1_000 + index));
         }
         assert_eq!(contact.0.lock().ahead.len(), REMEMBERED);
-        assert!(contact.age(2_000).is_some());
+        let age = |applied| contact.age(applied).expect("the oldest is remembered");
+        assert!(age(1_500) >= Duration::from_secs(1_000));
+        assert!(age(1_999) < Duration::from_secs(2), "and so are the newest");
     }
 }

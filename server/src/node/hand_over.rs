@@ -37,7 +37,10 @@ impl Node {
     pub(super) async fn transfer_here(&self, to: Option<&str>) -> Result<String, ServiceError> {
         let _turn = self.turn().await?;
         let facts = self.leading()?;
-        let target = self.successor(&facts, to)?;
+        let target = match self.successor(&facts, to) {
+            Ok(target) => target,
+            Err(refusal) => return Err(self.refused(&facts, refusal).await),
+        };
         self.hand_over(&facts, target).await
     }
 

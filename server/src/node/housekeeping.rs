@@ -24,6 +24,7 @@ pub struct Housekeeping {
     _facts: Task,
     _duties: Task,
     _ticks: Task,
+    _beats: Task,
     _claims: [Task; 2],
 }
 
@@ -39,10 +40,25 @@ impl Housekeeping {
             _facts: runtime::spawn(facts),
             _duties: runtime::spawn(duties(node.clone())),
             _ticks: runtime::spawn(super::ticks::keep_ticking(node.clone())),
+            _beats: runtime::spawn(keep_beating(node.clone())),
             _claims: [
                 runtime::spawn(super::locks::follow_claims(node.clone())),
                 runtime::spawn(super::locks::keep_claims(node.clone())),
             ],
+        }
+    }
+}
+
+/// Sends heartbeats while this node leads. openraft does so by itself only as often as it waits for the
+/// answer to one.
+async fn keep_beating(node: Node) {
+    let consensus = &node.0.consensus;
+    loop {
+        runtime::sleep(node.0.options.raft.heartbeat).await;
+        if node.is_leader(&consensus.facts())
+            && let Err(error) = consensus.beat().await
+        {
+            return tracing::debug!(%error, "raft has stopped");
         }
     }
 }
@@ -155,7 +171,6 @@ async fn duties(node: Node) {
             addresses_agree = node.announce_addresses().await;
         }
         node.keep_snapshot().await;
-        node.note_applied();
         runtime::sleep(INTERVAL).await;
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use conclave_shared::limits;
+use conclave_shared::{ReadLevel, limits};
 
 use super::consensus::{Facts, Leader, ProposeError};
 use super::quorum::SILENT;
@@ -98,7 +98,10 @@ impl Node {
         check_request(&request)?;
         let _turn = self.turn().await?;
         let facts = self.leading()?;
-        let taken = self.may_take_name(&facts, &request)?;
+        let taken = match self.may_take_name(&facts, &request) {
+            Ok(taken) => taken,
+            Err(refusal) => return Err(self.refused(&facts, refusal).await),
+        };
         let make = self.invitation_for(request.name.clone());
         let (member, id) = self.0.peers.invite(request.raft.clone(), make).await?;
         let joined = Joined {
@@ -135,6 +138,25 @@ impl Node {
         match self.is_leader(&facts) {
             true => Ok(facts),
             false => Err(self.no_leader("the asked node does not lead")),
+        }
+    }
+
+    /// Returns what to answer where the membership that this leader sees forbids a change: the refusal
+    /// only if it leads still, with that membership. One that was frozen or cut off may have been
+    /// followed, and does not know who is a member by now. A conflict says nothing of that, and may be
+    /// that no majority answers.
+    pub(super) async fn refused(&self, facts: &Facts, refusal: ServiceError) -> ServiceError {
+        if matches!(refusal, ServiceError::MembershipConflict(_)) {
+            return refusal;
+        }
+        if let Err(failure) = self.next_round(ReadLevel::Consistent).await {
+            return failure;
+        }
+        self.0.consensus.refresh_facts();
+        match self.leading() {
+            Ok(now) if (now.term, now.version) == (facts.term, facts.version) => refusal,
+            Ok(_) => self.no_leader("the membership has changed meanwhile"),
+            Err(failure) => failure,
         }
     }
 

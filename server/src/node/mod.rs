@@ -271,12 +271,6 @@ impl Node {
         }
     }
 
-    /// Makes room for what the leader will vouch for, whether anybody reads here or not.
-    fn note_applied(&self) {
-        let position = self.0.consensus.published().read(View::position);
-        self.0.contact.applied(position.applied_index);
-    }
-
     fn meta<T>(&self, facts: &Facts, level: ReadLevel, dated: &Dated<T>) -> AnswerMeta {
         AnswerMeta {
             revision: dated.position.revision,

@@ -23,8 +23,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// `NoLeader` when the level needs a leader with a quorum and none was found within an election
-    /// timeout and a lease, `Redirect` when the caller wants that, `NotCaughtUp` when
+    /// `NoLeader` when the level needs a leader with a quorum and none was found within the longest
+    /// wait for one and a lease, `Redirect` when the caller wants that, `NotCaughtUp` when
     /// `min_revision` was not reached. Nothing was changed in any case. Cancel safe.
     pub async fn get(
         &self,
@@ -82,8 +82,7 @@ impl Node {
         self.bounded(options, self.take_view(options)).await
     }
 
-    /// Ends a read that does not get what its level needs: one election timeout to find a leader
-    /// and one lease for its quorum, and beside that the wait that the reader itself asked for.
+    /// Ends a read that does not get what its level needs: the longest wait to find a leader and one lease for its quorum, and beside that the wait that the reader itself asked for.
     async fn bounded<T>(
         &self,
         options: &ReadOptions,

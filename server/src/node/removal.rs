@@ -102,9 +102,10 @@ impl Node {
     }
 
     /// Returns the member that has the name, no earlier than this call: the one that this node shows
-    /// otherwise may be gone, and the name another's. `None` without a quorum; then the leader finds it.
+    /// otherwise may be gone, and the name another's; a leader may have been followed without knowing
+    /// it. `None` without a quorum; then the leader finds it.
     async fn meant_by(&self, request: &ChangeRequest) -> Option<NodeId> {
-        if matches!(request.target, Target::Name(_)) && !self.is_leader(&self.facts()) {
+        if matches!(request.target, Target::Name(_)) {
             let fresh = ReadOptions::level(ReadLevel::Consistent);
             self.view(&fresh).await.ok()?;
             self.0.consensus.refresh_facts();
@@ -134,11 +135,15 @@ impl Node {
     ) -> Result<MemberPlan, ServiceError> {
         let _turn = self.turn().await?;
         let facts = self.leading()?;
+        let planned = self.plan(&facts, request);
         let Planned {
             mut plan,
             refusal,
             swap,
-        } = self.plan(&facts, request)?;
+        } = match planned {
+            Ok(planned) => planned,
+            Err(refusal) => return Err(self.refused(&facts, refusal).await),
+        };
         let in_doubt = !has_majority(&plan.before) || !has_majority(&plan.after);
         if in_doubt && self.led_for().is_none_or(|time| time < FIRST_ANSWERS) {
             return Err(self.no_leader("the leader is new and does not know yet who answers it"));
@@ -150,7 +155,7 @@ impl Node {
             Some(ServiceError::WouldLoseQuorum(_)) if request.force => {
                 tracing::warn!("forced: {}", plan.text);
             }
-            Some(refusal) => return Err(refusal),
+            Some(refusal) => return Err(self.refused(&facts, refusal).await),
             None => {}
         }
         if swap.voters_gone.contains(&self.0.consensus.id()) {

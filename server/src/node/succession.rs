@@ -5,14 +5,14 @@
 //! leads (Raft dissertation, section 6.4.1), but nothing is to be waited for after it. The voters
 //! have turns in the order of their ids, so that they do not split the votes between them.
 //!
-//! This only makes an election earlier: Raft asks for pre-votes first, which no voter gives that has
-//! heard a leader within its lease. A leader that is cut off or halted has connections that stay, and
-//! is followed after the election timeout.
+//! This makes an election earlier, and nothing else: Raft asks for pre-votes first, which no voter
+//! gives that has heard a leader within its lease. A leader that is cut off or halted has connections
+//! that stay, and is followed after the election timeout.
 
 use std::time::Duration;
 
-use super::consensus::Facts;
-use super::{Node, clock};
+use super::Node;
+use crate::clock;
 use crate::raft::NodeId;
 use crate::runtime;
 
@@ -21,34 +21,33 @@ const TURN: Duration = Duration::from_millis(50);
 
 impl Node {
     /// Stands for election after `leader`, whose connection has ended, unless that or another leader
-    /// is heard. Returns when the shortest election timeout is over and Raft does so by itself.
-    /// Cancel safe.
+    /// is heard or voted for. Gives up two election timeouts after the lease: Raft stands by itself at
+    /// the latest one after that. Cancel safe.
     pub(super) async fn succeed(&self, leader: NodeId) {
-        let (me, raft) = (self.0.consensus.id(), self.0.options.raft);
-        let facts = self.0.consensus.facts();
-        let leads = |facts: &Facts| {
-            facts
-                .leader
-                .as_ref()
-                .is_some_and(|known| known.id == leader)
-        };
-        let Some(place) = place(me, leader, &facts.voters).filter(|_| leads(&facts)) else {
+        let (consensus, raft) = (&self.0.consensus, self.0.options.raft);
+        let ended = clock::now();
+        let Some(place) = place(consensus.id(), leader, &consensus.facts().voters) else {
             return;
         };
-        let ended = clock::now();
-        let mut turn = raft.lease() + TURN * place.before;
-        while turn < raft.lease() + raft.election_min {
+        let first = raft.lease() + TURN * place.before;
+        let mut turn = first;
+        while turn < raft.lease() + 2 * raft.election_max {
             runtime::sleep(turn.saturating_sub(clock::since(ended))).await;
-            let now = self.0.consensus.facts();
             let heard = self.0.contact.since_heard();
-            let is_heard = heard.is_some_and(|age| age < raft.lease());
-            if is_heard || !leads(&now) || now.term != facts.term || self.is_removed() {
+            if heard.is_some_and(|age| age < raft.lease()) || self.is_removed() {
                 return;
             }
-            tracing::info!(after = ?clock::since(ended), "the leader's connection has ended: stands for election");
-            if let Err(error) = self.0.consensus.stand_for_election().await {
-                tracing::debug!(%error, "raft has stopped");
-                return;
+            match consensus.stand_for_election_after(leader).await {
+                Ok(true) if turn == first => {
+                    let after = clock::since(ended);
+                    tracing::info!(
+                        ?after,
+                        "the leader's connection has ended: stands for election"
+                    );
+                }
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => return tracing::debug!(%error, "raft has stopped"),
             }
             turn += TURN * place.of;
         }

@@ -7,9 +7,12 @@ use openraft::{Config, SnapshotPolicy};
 /// Timeouts and log bounds of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RaftOptions {
-    /// Time between heartbeats. Followers answer one only after their queued fsyncs, so it must
-    /// stay above the p99 of a group commit.
+    /// Longest time between heartbeats.
     pub heartbeat: Duration,
+    /// Longest wait for the answer to one; the connection is given up after three quarters of it.
+    /// Followers answer only after their queued fsyncs, so it must stay well above the p99 of a group
+    /// commit and three times the way there and back.
+    pub heartbeat_wait: Duration,
     /// Shortest randomised election timeout.
     pub election_min: Duration,
     /// Longest one; also the leader's lease.
@@ -27,6 +30,7 @@ impl Default for RaftOptions {
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_millis(50),
+            heartbeat_wait: Duration::from_millis(100),
             election_min: Duration::from_millis(500),
             election_max: Duration::from_millis(800),
             snapshot_log_bytes: 64 << 20,
@@ -56,7 +60,7 @@ pub fn openraft_config(cluster: &str, options: &RaftOptions) -> Result<Config, S
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         cluster_name: cluster.to_owned(),
-        heartbeat_interval: ms(options.heartbeat),
+        heartbeat_interval: ms(options.heartbeat_wait),
         election_timeout_min: ms(options.election_min),
         election_timeout_max: ms(options.election_max),
         enable_pre_vote: Some(true),

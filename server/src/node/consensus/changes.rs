@@ -179,15 +179,38 @@ impl Consensus {
             .map_err(|error| error.to_string())
     }
 
-    /// Asks the others whether they would vote for this node, and for their votes if enough would.
-    /// Does nothing while this node leads, has no vote, or has heard a leader within its lease.
-    /// Does not wait for the result.
-    pub(in crate::node) async fn stand_for_election(&self) -> Result<(), String> {
-        self.raft
-            .trigger()
-            .elect(true)
-            .await
-            .map_err(|error| error.to_string())
+    /// Asks the others whether they would vote for this node, and for their votes if enough would;
+    /// returns false, and does nothing, when this node's own vote is not that for `leader`, elected.
+    /// Nor does Raft while this node has no vote or has heard a leader within its lease. Does not wait
+    /// for the result.
+    pub(in crate::node) async fn stand_for_election_after(
+        &self,
+        leader: NodeId,
+    ) -> Result<bool, String> {
+        // Raft itself is asked: the facts show a vote only once it is on the disk.
+        let follows = self.raft.with_raft_state(move |state| {
+            let vote = state.vote_ref();
+            vote.committed && vote.leader_id.voted_for == leader
+        });
+        let follows = follows.await.map_err(|error| error.to_string())?;
+        if follows {
+            let stood = self.raft.trigger().elect(true).await;
+            stood.map_err(|error| error.to_string())?;
+        }
+        Ok(follows)
+    }
+
+    /// Sends heartbeats, if this node leads. Does not wait for the answers.
+    pub(in crate::node) async fn beat(&self) -> Result<(), String> {
+        let sent = self.raft.trigger().heartbeat().await;
+        sent.map_err(|error| error.to_string())
+    }
+
+    /// Ends the pause before the next try to replicate to a member that was away.
+    pub async fn replicate_at_once(&self, to: NodeId) {
+        if let Err(error) = self.raft.trigger().reset_backoff([to]).await {
+            tracing::debug!(%error, "raft has stopped");
+        }
     }
 
     /// Keeps this node from ever campaigning again.

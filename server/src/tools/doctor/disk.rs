@@ -17,7 +17,8 @@ const RECORD: [u8; 512] = [0x5a; 512];
 const LONGEST: Duration = Duration::from_secs(5);
 /// Every write waits for a sync, and so does every answer to a heartbeat.
 const SLOW: Duration = Duration::from_millis(10);
-/// Heartbeats come every 100 ms: with every sync above that, followers are behind for good.
+/// A leader waits 100 ms for the answer to a heartbeat: with every sync above that, followers are
+/// behind for good.
 const TOO_SLOW: Duration = Duration::from_millis(100);
 
 const MIB: u64 = 1 << 20;

@@ -11,7 +11,32 @@ pub(super) struct Finding {
 }
 
 /// All of them, the newest first.
-pub(super) const FINDINGS: [Finding; 24] = [
+pub(super) const FINDINGS: [Finding; 27] = [
+    Finding {
+        what: "a follower that was back got nothing for up to a second, until openraft tried again by \
+               itself: what was read there at `consistent` ended with 503 `not_caught_up`",
+        found_by: "`members_churn::nothing_is_lost_while_the_members_change`",
+        guards: &["tests/it/failures.rs::a_follower_that_is_back_answers_at_consistent_at_once"],
+    },
+    Finding {
+        what: "a leader that thawed answered what was asked of the members from before its pause, in the \
+               moment before it knew of its successor: a removal with 404, which the asker took for done, and \
+               a join with `name_in_use`, at which the node gave up",
+        found_by: "`chaos::no_promise_breaks_while_faults_of_all_kinds_overlap`, seed 31065604948252",
+        guards: &[
+            "tests/it/old_leaders.rs::a_member_that_a_frozen_leader_has_missed_is_removed_through_it",
+            "tests/it/old_leaders.rs::a_node_whose_name_a_frozen_leader_takes_for_a_members_joins_through_it",
+        ],
+    },
+    Finding {
+        what: "a follower that nobody had read for six seconds and more called its state as old as that: it \
+               remembered the first heartbeats, and none of the newest",
+        found_by: "measuring idle nodes by hand",
+        guards: &[
+            "server/src/node/contact.rs::memory_is_bounded_while_the_state_lags",
+            "tests/it/cluster.rs::a_follower_that_nobody_has_read_for_long_knows_how_old_its_state_is",
+        ],
+    },
     Finding {
         what: "a node that was to be added when its leader died, after inviting it, was added by no other \
                leader, as it was somebody already: with nobody to ask by itself it waited until \
