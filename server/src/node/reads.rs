@@ -82,7 +82,8 @@ impl Node {
         self.bounded(options, self.take_view(options)).await
     }
 
-    /// Ends a read that does not get what its level needs: the longest wait to find a leader and one lease for its quorum, and beside that the wait that the reader itself asked for.
+    /// Ends a read that does not get what its level needs: the longest wait to find a leader and one
+    /// lease for its quorum, and beside that the wait that the reader itself asked for.
     async fn bounded<T>(
         &self,
         options: &ReadOptions,
